@@ -1,0 +1,158 @@
+"""One row of the table per method: what it reaches on held-out data and what that took."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fedllm_bench.analysis.frames import Score
+from fedllm_bench.analysis.methods import Method
+from fedllm_bench.analysis.stats import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    perplexity,
+    spread,
+    worst_decile,
+)
+
+__all__ = ["Summary", "caption", "losses", "summarise"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The row of one method; None where nothing was measured.
+
+    Args:
+        method: its name.
+        runs: how many runs the numbers come from.
+        unfinished: runs that have not finished; left out, unless there is no other (`complete` is false).
+        seeds: different seeds among the runs.
+        rounds: rounds behind every run.
+        clients: how many clients were scored.
+        held_out_loss: mean over clients of the loss per token, in nats.
+        weighted_loss: the same, clients weighted by their scored tokens.
+        perplexity: exp of the held-out loss.
+        token_accuracy: mean over clients of the share of tokens ranked first.
+        worst_decile_loss: mean over the tenth of clients with the highest loss.
+        spread: standard deviation of the loss over clients.
+        own_client_loss: loss of the clients that local runs trained: local runs each on their own client,
+            other methods on the same clients.
+        difference_to_base: mean over clients of the loss minus the base model's.
+        tokens: processed in training, per run.
+        flops: floating-point operations of training, per run.
+        bytes_up: sent by clients, per run.
+        bytes_down: sent to clients, per run.
+        seconds: taken by the rounds, per run.
+        complete: whether every run has finished.
+    """
+
+    method: str
+    runs: int
+    unfinished: int
+    seeds: int
+    rounds: int
+    clients: int
+    held_out_loss: Interval | None
+    weighted_loss: float | None
+    perplexity: float | None
+    token_accuracy: float | None
+    worst_decile_loss: float | None
+    spread: float | None
+    own_client_loss: float | None
+    difference_to_base: Interval | None
+    tokens: int
+    flops: float
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+    complete: bool
+
+    def row(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+def losses(method: Method) -> dict[str, float]:
+    """Client to held-out loss."""
+    return {client: score.loss for client, score in method.scores.items()}
+
+
+def summarise(methods: Sequence[Method]) -> list[Summary]:
+    """A row for each method, in order."""
+    return [_summary(method, methods) for method in methods]
+
+
+def caption(methods: Sequence[Method]) -> str:
+    """What the numbers of the table are, in words; unfinished runs are named."""
+    clients = sorted({len(method.scores) for method in methods if method.scores})
+    over = f"{clients[0]}" if len(clients) == 1 else " to ".join(map(str, clients[:1] + clients[-1:])) or "no"
+    text = (
+        f"Loss in nats per held-out token, mean over {over} clients; lower is better. Brackets: 95% "
+        "bootstrap interval over clients, each averaged over its runs and seeds first. Change: paired on the "
+        "same clients. Tokens, bytes and seconds are per run."
+    )
+    unfinished = [_unfinished_note(method) for method in methods if not method.complete]
+    return " ".join([text, *unfinished])
+
+
+def _unfinished_note(method: Method) -> str:
+    left = len(method.runs) - len(method.finished)
+    how = "are left out" if method.finished else f"are shown as they stand, after round {method.rounds}"
+    return f"* {method.name}: {left} of {len(method.runs)} runs not finished; they {how}."
+
+
+def _summary(method: Method, methods: Sequence[Method]) -> Summary:
+    scores = list(method.scores.values())
+    values = [score.loss for score in scores]
+    interval = mean_interval(values) if values else None
+    # The base model cost nothing: what its runs spent, they spent afterwards.
+    trained = method.used if method.base is not None else ()
+    return Summary(
+        method=method.name,
+        runs=len(method.used),
+        unfinished=0 if method.base is None else len(method.runs) - len(method.finished),
+        seeds=len(method.seeds),
+        rounds=method.rounds,
+        clients=len(scores),
+        held_out_loss=interval,
+        weighted_loss=_by_tokens(scores) if scores else None,
+        perplexity=perplexity(interval.mean) if interval else None,
+        token_accuracy=statistics.fmean(score.accuracy for score in scores) if scores else None,
+        worst_decile_loss=worst_decile(values) if values else None,
+        spread=spread(values) if values else None,
+        own_client_loss=_own_client_loss(method, methods),
+        difference_to_base=_difference_to_base(method),
+        tokens=round(_mean(run.spent("tokens") for run in trained)),
+        flops=_mean(run.spent("flops") for run in trained),
+        bytes_up=round(_mean(run.spent("bytes_up") for run in trained)),
+        bytes_down=round(_mean(run.spent("bytes_down") for run in trained)),
+        seconds=_mean(run.seconds for run in trained),
+        complete=method.complete,
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return statistics.fmean(found) if found else 0.0
+
+
+def _by_tokens(scores: Sequence[Score]) -> float:
+    return statistics.fmean((score.loss for score in scores), weights=[score.tokens for score in scores])
+
+
+def _difference_to_base(method: Method) -> Interval | None:
+    if method.base is None:
+        return None
+    before = method.scores_before or method.base.scores
+    return paired_difference(losses(method), {client: score.loss for client, score in before.items()})
+
+
+def _own_client_loss(method: Method, methods: Sequence[Method]) -> float | None:
+    """See `Summary.own_client_loss`; only methods from the same base model are compared."""
+    if own := method.lone_losses:
+        return statistics.fmean(own)
+    base = method if method.base is None else method.base
+    lone = {client for other in methods if other.base is base for client in other.lone_clients.values()}
+    found = [method.scores[client].loss for client in sorted(lone & method.scores.keys())]
+    return statistics.fmean(found) if found else None

@@ -1,0 +1,52 @@
+"""`table` and `report`: what finished and unfinished runs say."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from fedllm_bench.commands.output import print_rows
+
+__all__ = ["print_table", "report", "table"]
+
+folders_argument = click.argument(
+    "folders", metavar="RUN_OR_FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+
+
+@click.command()
+@folders_argument
+@click.option(
+    "--format", "form", type=click.Choice(["text", "md", "csv", "json"]), default="text", show_default=True
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+def table(folders: tuple[Path, ...], form: str) -> None:
+    """Compare the methods of runs: held-out loss, change to the base model, and what it took."""
+    print_table(folders, form)
+
+
+@click.command()
+@folders_argument
+@click.option(
+    "--out",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write the page.  [default: report.html in the first folder]",
+)
+def report(folders: tuple[Path, ...], page: Path | None) -> None:
+    """Write one HTML page with the table, figures, clients, settings and costs of runs."""
+    from fedllm_bench.analysis.report import write_report
+
+    click.echo(write_report(folders, page))
+
+
+def print_table(folders: Sequence[Path], form: str) -> None:
+    """Print a row for each method found in run folders, or in the folders above them."""
+    from fedllm_bench.analysis.frames import read_runs
+    from fedllm_bench.analysis.methods import group
+    from fedllm_bench.analysis.summary import caption, summarise
+    from fedllm_bench.analysis.tables import METHOD_COLUMNS
+
+    methods = group(read_runs(folders))
+    rows = [summary.row() for summary in summarise(methods)]
+    print_rows(rows, METHOD_COLUMNS, form, caption(methods))

@@ -1,0 +1,125 @@
+"""`run` and `quickstart`: from an experiment file to run folders."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fedllm_bench.commands.output import as_json, print_rows
+
+if TYPE_CHECKING:
+    from fedllm_bench.experiment import Experiment
+
+__all__ = ["quickstart", "run"]
+
+runs_option = click.option(
+    "--runs",
+    "above",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that holds <experiment name>/<run id>.",
+)
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key, such as federation.rounds=2."
+)
+
+
+@click.command()
+@click.argument("file", metavar="EXPERIMENT.toml", type=click.Path(path_type=Path))
+@set_option
+@click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="Use this seed; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Show what would run and what it would take.")
+@runs_option
+@as_json
+def run(
+    file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...], dry_run: bool, above: Path, form: str
+) -> None:
+    """Run an experiment; what was run already is not run again, what was interrupted continues."""
+    from fedllm_bench.experiment import load
+
+    experiments = load(file, overrides, seeds)
+    if dry_run:
+        _print_plan(experiments, above, form)
+    else:
+        _execute(experiments, above, form)
+
+
+@click.command()
+@set_option
+@runs_option
+@as_json
+def quickstart(overrides: tuple[str, ...], above: Path, form: str) -> None:
+    """Fine-tune a small model on real conversations, federated and local, and show the table and the report."""
+    from fedllm_bench.experiment import load
+
+    folders = _execute(load(quickstart_file(), overrides), above, form)
+    from fedllm_bench.analysis.report import write_report
+
+    report = write_report([folders[0].parent])
+    click.echo(f"report: {report}", err=True)
+
+
+def quickstart_file() -> Path:
+    """The experiment that ships with the package; in a checkout, the one in `experiments/`."""
+    package = Path(__file__).parents[1]
+    shipped = package / "experiments" / "quickstart.toml"
+    return shipped if shipped.exists() else package.parents[1] / "experiments" / "quickstart.toml"
+
+
+def _execute(experiments: Sequence["Experiment"], above: Path, form: str) -> list[Path]:
+    from fedllm_bench.commands.results import print_table
+    from fedllm_bench.progress import progress_on
+    from fedllm_bench.run import execute
+
+    progress = progress_on()
+    folders: list[Path] = []
+    for number, experiment in enumerate(experiments, start=1):
+        which = f"{experiment.algorithm.name}, seed {experiment.seed}"
+        click.echo(f"run {number} of {len(experiments)}: {which} ({experiment.run_id})", err=True)
+        folders.append(execute(experiment, above, progress))
+    print_table(folders, form)
+    click.echo(f"runs: {folders[0].parent}", err=True)
+    return folders
+
+
+# --- what would run
+
+
+def _print_plan(experiments: Sequence["Experiment"], above: Path, form: str) -> None:
+    from fedllm_bench.analysis.quantities import bytes_text, count_text
+    from fedllm_bench.analysis.tables import Column, column
+    from fedllm_bench.run import estimate
+
+    def quantity(title: str, key: str, words: Callable[[float], str]) -> Column:
+        return column(title, key, words, numeric=True, nothing="unknown")
+
+    rows = [_plan(experiment, above, asdict(estimate(experiment))) for experiment in experiments]
+    columns = (
+        column("method", "method"),
+        column("seed", "seed", numeric=True),
+        column("run", "run_id"),
+        quantity("steps", "steps", count_text),
+        quantity("tokens", "tokens", count_text),
+        quantity("up", "bytes_up", bytes_text),
+        quantity("down", "bytes_down", bytes_text),
+        quantity("memory", "memory_bytes", bytes_text),
+        column("state", "state"),
+    )
+    print_rows(rows, columns, form, f"Estimates for {len(rows)} runs in {above / experiments[0].name}.")
+
+
+def _plan(experiment: "Experiment", above: Path, estimated: dict[str, Any]) -> dict[str, Any]:
+    from fedllm_bench.store import RunFolder
+
+    folder = RunFolder(above / experiment.name / experiment.run_id)
+    started = "unfinished" if folder.experiment.exists() else "new"
+    return {
+        "method": experiment.algorithm.name,
+        "seed": experiment.seed,
+        "run_id": experiment.run_id,
+        **estimated,
+        "state": "finished" if folder.complete else started,
+    }

@@ -1,0 +1,117 @@
+"""What a federated dataset looks like: how much each client has, and how long its texts are."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from fedllm_bench.examples import ChatExample, ClientData, FederatedDataset
+from fedllm_bench.progress import SILENT, Progress
+
+__all__ = ["Description", "Spread", "describe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a number varies over clients.
+
+    Args:
+        mean: over clients, each counted once.
+        std: standard deviation over clients (of all of them, not of a sample).
+        min: smallest.
+        median: middle.
+        max: largest.
+    """
+
+    mean: float
+    std: float
+    min: float
+    median: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The spread of one value a client."""
+        a = np.asarray(values, dtype=np.float64)
+        return cls(float(a.mean()), float(a.std()), float(a.min()), float(np.median(a)), float(a.max()))
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Statistics of a dataset; `measures` has one spread for every measured number.
+
+    Args:
+        name: the dataset's name.
+        fingerprint: of its content.
+        clients: how many.
+        train: training samples of all clients.
+        test: held-out samples of all clients.
+        measures: spread over clients by measure; those of texts are first averaged over a client's samples.
+    """
+
+    name: str
+    fingerprint: str
+    clients: int
+    train: int
+    test: int
+    measures: dict[str, Spread]
+
+    def rows(self) -> list[dict[str, str | float]]:
+        """One row a measure, for a table or JSON."""
+        return [{"measure": measure, **asdict(spread)} for measure, spread in self.measures.items()]
+
+
+def describe(dataset: FederatedDataset, progress: Progress = SILENT) -> Description:
+    """Read every client once and describe what it holds.
+
+    Args:
+        dataset: with at least one client.
+        progress: shows the clients as they are read.
+    """
+    columns: dict[str, list[float]] = {}
+    with progress.task(f"describe {dataset.name}", len(dataset), "clients") as task:
+        for index in range(len(dataset)):
+            for measure, value in _measures(dataset.load(index)):
+                columns.setdefault(measure, []).append(value)
+            task.advance()
+    train, test = (int(sum(columns[measure])) for measure in (TRAIN, TEST))
+    spreads = {measure: Spread.of(values) for measure, values in columns.items()}
+    return Description(dataset.name, dataset.fingerprint, len(dataset), train, test, spreads)
+
+
+TRAIN = "training samples"
+TEST = "held-out samples"
+
+
+def _measures(client: ClientData) -> Iterable[tuple[str, float]]:
+    yield TRAIN, len(client.train)
+    yield TEST, len(client.test)
+    samples = [*client.train, *client.test]
+    if not samples:
+        return
+    yield "turns per sample", _mean(len(sample.turns) for sample in samples)
+    texts = [_split(sample) for sample in samples]
+    for part, position in (("instruction", 0), ("response", 1)):
+        yield f"words per {part}", _mean(len(text[position].split()) for text in texts)
+        yield f"characters per {part}", _mean(len(text[position]) for text in texts)
+
+
+def _split(example: ChatExample) -> tuple[str, str]:
+    """What is read (the instruction, with all context) and what is learnt (the response)."""
+    last = len(example.turns) - 1
+    learnt = [
+        turn.role == "assistant" and (example.trained == "all" or at == last)
+        for at, turn in enumerate(example.turns)
+    ]
+    read, response = (
+        "\n".join(
+            turn.content for turn, is_learnt in zip(example.turns, learnt, strict=True) if is_learnt == wanted
+        )
+        for wanted in (False, True)
+    )
+    return read, response
+
+
+def _mean(values: Iterable[int]) -> float:
+    collected = list(values)
+    return sum(collected) / len(collected)

@@ -1,0 +1,92 @@
+"""One client as one line of JSON, and back."""
+
+import json
+from typing import Any
+
+from fedllm_bench.errors import DataError
+from fedllm_bench.examples import ChatExample, ClientData, Turn
+
+__all__ = ["client_from", "client_line", "id_from"]
+
+_ROLES = ("system", "user", "assistant")
+_HEAD = '{"id":'
+_HEAD_BYTES = 512  # an id is read from the start of its line, however long the line is
+_DECODER = json.JSONDecoder()
+_REPAIR = "repair or remove the line, or remove the folder, so that it is built again"
+
+
+def client_line(client: ClientData) -> bytes:
+    """The line of a client, with its newline; the id comes first.
+
+    Raises:
+        DataError: a text cannot be written as UTF-8.
+    """
+    record = {
+        "id": client.id,
+        "meta": dict(client.meta),
+        "train": [_example_record(example) for example in client.train],
+        "test": [_example_record(example) for example in client.test],
+    }
+    try:
+        return (json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"client {client.id!r} has a text that is not valid Unicode ({error.reason})", "clean the text"
+        ) from error
+
+
+def client_from(line: bytes, place: str) -> ClientData:
+    """The client of a line.
+
+    Args:
+        line: as `client_line` made it.
+        place: file and line number, for errors.
+
+    Raises:
+        DataError: the line is not JSON, or lacks something.
+    """
+    try:
+        record = json.loads(line)
+        train, test = (tuple(map(_example, record[part])) for part in ("train", "test"))
+        return ClientData(record["id"], train, test, record.get("meta", {}))
+    except ValueError as error:
+        raise DataError(f"{place} is broken ({error})", _REPAIR) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{place} is not a client ({error!r})", _REPAIR) from error
+
+
+def id_from(line: memoryview, place: str) -> str:
+    """The id of the client of a line, found without parsing all of it.
+
+    Raises:
+        DataError: the line is broken.
+    """
+    head = bytes(line[:_HEAD_BYTES]).decode(errors="replace")
+    if head.startswith(_HEAD):
+        try:
+            found, _ = _DECODER.raw_decode(head, len(_HEAD))
+            return str(found)
+        except ValueError:
+            pass  # a very long id, or a broken line: the whole line tells
+    return client_from(bytes(line), place).id
+
+
+def _example_record(example: ChatExample) -> dict[str, Any]:
+    turns = [{"role": turn.role, "content": turn.content} for turn in example.turns]
+    return {"id": example.id, "turns": turns, "trained": example.trained, "meta": dict(example.meta)}
+
+
+def _example(record: dict[str, Any]) -> ChatExample:
+    turns = tuple(_turn(turn["role"], turn["content"]) for turn in record["turns"])
+    if not turns or turns[-1].role != "assistant":
+        raise ValueError(f"example {record['id']!r} does not end with a turn of the assistant")
+    trained = record["trained"]
+    if trained not in ("last", "all"):
+        raise ValueError(f"trained is {trained!r}, not 'last' or 'all'")
+    return ChatExample(record["id"], turns, trained, record.get("meta", {}))
+
+
+def _turn(role: Any, content: Any) -> Turn:
+    if role not in _ROLES or not isinstance(content, str):
+        raise ValueError(f"a turn needs one of the roles {', '.join(_ROLES)} and a text")
+    return Turn(role, content)

@@ -1,0 +1,36 @@
+"""Experiments: TOML files in, fully resolved runs out."""
+
+from fedllm_bench.experiment.load import load, resolve
+from fedllm_bench.experiment.schema import (
+    Algorithm,
+    Channel,
+    Checkpoint,
+    Data,
+    Drawn,
+    Evaluate,
+    Executor,
+    Experiment,
+    Federation,
+    Local,
+    Lora,
+    Model,
+    Objective,
+)
+
+__all__ = [
+    "Algorithm",
+    "Channel",
+    "Checkpoint",
+    "Data",
+    "Drawn",
+    "Evaluate",
+    "Executor",
+    "Experiment",
+    "Federation",
+    "Local",
+    "Lora",
+    "Model",
+    "Objective",
+    "load",
+    "resolve",
+]

@@ -1,0 +1,225 @@
+"""Every key that an experiment file can carry, with its default, and the id of a run."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "Algorithm",
+    "Channel",
+    "Checkpoint",
+    "Data",
+    "Drawn",
+    "Evaluate",
+    "Executor",
+    "Experiment",
+    "Federation",
+    "Local",
+    "Lora",
+    "Model",
+    "Objective",
+]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Auto = Literal["auto"]
+
+# TOML has lists, a frozen model needs tuples: the outer type is converted, the elements stay strict.
+Texts = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+Betas = Annotated[tuple[Share, Share], Field(strict=False)]
+
+
+class Table(BaseModel):
+    """One table of the file: unknown keys and silent conversions are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Drawn(Table):
+    """The client at place `index` when `of` clients are drawn by seed."""
+
+    index: Natural
+    of: Positive
+
+    @model_validator(mode="after")
+    def _index_is_below_of(self) -> "Drawn":
+        if self.index >= self.of:
+            raise ValueError(f"index {self.index} is not below of = {self.of}")
+        return self
+
+
+class Data(Table):
+    """Who the clients are and what they hold.
+
+    Args:
+        name: the dataset builder.
+        min_samples: clients with fewer training samples are left out.
+        max_samples: training samples kept per client; null keeps all.
+        held_out: share of each client's samples kept for evaluation.
+        clients: this many clients are drawn by seed; null takes all.
+        client: only this client trains.
+        drawn: only the client drawn at this place trains; set when `local` expands.
+        options: of the builder, from the table that carries its name.
+    """
+
+    name: str = "fed-chitchat"
+    min_samples: Natural = 20
+    max_samples: Positive | None = None
+    held_out: Share = 0.2
+    clients: Positive | None = None
+    client: str | None = None
+    drawn: Drawn | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_way_to_choose_the_client(self) -> "Data":
+        if self.client is not None and self.drawn is not None:
+            raise ValueError("`client` and `drawn` both choose the client that trains; keep one")
+        return self
+
+
+class Lora(Table):
+    """The adapter: rank, scale (alpha / rank), dropout on its input, and the linear layers that carry it."""
+
+    rank: Positive = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    dropout: Share = 0.05
+    targets: Texts = ("q_proj", "v_proj")
+
+
+class Model(Table):
+    """The frozen base (an asset, a hub name or a folder) and the adapter on top."""
+
+    base: str = "smollm2-135m"
+    quantization: str = "none"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    lora: Lora = Lora()
+
+
+class Objective(Table):
+    """What is learnt: the loss, the prompt template, and the fate of samples above `max_length` tokens."""
+
+    name: str = "sft"
+    template: str = "native"
+    max_length: Positive = 512
+    truncation: Literal["left-context", "skip"] = "left-context"
+
+
+class Local(Table):
+    """Training on one client in one round.
+
+    Args:
+        steps: optimizer steps.
+        batch_size: samples a step.
+        lr: learning rate of the first round.
+        lr_min: learning rate that the cosine ends at.
+        schedule: how the learning rate moves from round to round.
+        optimizer: name of the local optimizer.
+        betas: decay rates of its two moments.
+        weight_decay: decoupled from the gradient.
+        clip_norm: bound on a client's gradient norm; 0 leaves gradients alone.
+        keep_optimizer: whether a client's moments last from round to round.
+    """
+
+    steps: Positive = 10
+    batch_size: Positive = 16
+    lr: Rate = 2e-4
+    lr_min: Rate = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    optimizer: str = "adamw"
+    betas: Betas = (0.9, 0.999)
+    weight_decay: Rate = 0.0
+    clip_norm: Rate = 1.0
+    keep_optimizer: bool = False
+
+
+class Federation(Table):
+    """How many rounds, and how many clients are drawn for each."""
+
+    rounds: Positive
+    cohort: Positive
+
+
+class Algorithm(Table):
+    """The method, with the options from the table that carries its name."""
+
+    name: str = "fedavg"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Channel(Table):
+    """One thing done to what leaves a client; every key beside `name` is an option."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Executor(Table):
+    """Where clients train.
+
+    Args:
+        name: the executor.
+        width: clients trained in one forward and backward.
+        token_budget: tokens in a micro-batch.
+        threads: of the tensor library.
+        packing: rows end to end without padding, or padded to the longest.
+        gradient_checkpointing: recompute activations to save memory.
+        device: where the model lives.
+    """
+
+    name: str = "inprocess"
+    width: Auto | Positive = "auto"
+    token_budget: Auto | Positive = "auto"
+    threads: Auto | Positive = "auto"
+    packing: Literal["auto", "packed", "padded"] = "auto"
+    gradient_checkpointing: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Evaluate(Table):
+    """Held-out evaluation.
+
+    Args:
+        clients: all of them, or as many drawn by seed, the same for every method.
+        every: rounds between two evaluations; 0 evaluates only before and after the run.
+        samples: held-out samples per client; null takes all.
+    """
+
+    clients: Literal["all"] | Positive = "all"
+    every: Natural = 0
+    samples: Positive | None = None
+
+
+class Checkpoint(Table):
+    """How many checkpoints stay on disk, and every how many rounds one is written."""
+
+    keep: Positive = 2
+    every: Positive = 1
+
+
+class Experiment(Table):
+    """One run, fully resolved: nothing in it is a list to sweep over."""
+
+    name: Name
+    seed: Natural = 0
+    data: Data = Data()
+    model: Model = Model()
+    objective: Objective = Objective()
+    local: Local = Local()
+    federation: Federation
+    algorithm: Algorithm = Algorithm()
+    channel: Annotated[tuple[Channel, ...], Field(strict=False)] = ()
+    executor: Executor = Executor()
+    evaluate: Evaluate = Evaluate()
+    checkpoint: Checkpoint = Checkpoint()
+
+    @property
+    def run_id(self) -> str:
+        """12 hex digits that equal experiments share; name and checkpoints change no result and stay out."""
+        content = self.model_dump(mode="json", exclude={"name", "checkpoint"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""The federated round: who trains, what they send, how it is merged."""

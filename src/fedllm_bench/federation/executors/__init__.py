@@ -1,0 +1,1 @@
+"""Where clients train: each executor maps jobs to results, in job order."""

@@ -1,0 +1,54 @@
+"""The adapters of a cohort as one block of memory, seen as named tensors (clients, ...)."""
+
+import torch
+from torch import Tensor
+
+from fedllm_bench.tensors import Tensors
+
+__all__ = ["AdapterStack"]
+
+
+class AdapterStack:
+    """Parameters and gradients of several clients, each one tensor (clients, elements) with named views.
+
+    Args:
+        adapter: what every client starts from, one client's shapes.
+        clients: how many.
+        device: where they live.
+    """
+
+    def __init__(self, adapter: Tensors, clients: int, device: torch.device) -> None:
+        self.shapes = {name: tuple(value.shape) for name, value in adapter.items()}
+        start = torch.cat([value.reshape(-1).float() for value in adapter.values()])
+        self.flat = start.to(device).repeat(clients, 1)  # (clients, elements)
+        self.flat_grad = torch.zeros_like(self.flat)
+        self.params = {name: view.requires_grad_() for name, view in self._views(self.flat).items()}
+        self.grads = self._views(self.flat_grad)
+        for name, leaf in self.params.items():
+            leaf.grad = self.grads[name]  # backward passes add into the block
+
+    def _views(self, flat: Tensor) -> dict[str, Tensor]:
+        views, at = {}, 0
+        for name, shape in self.shapes.items():
+            size = int(torch.Size(shape).numel())
+            views[name] = flat[:, at : at + size].view(-1, *shape)
+            at += size
+        return views
+
+    def zero_gradients(self) -> None:
+        self.flat_grad.zero_()
+
+    def use_gradients(self, grads: Tensors) -> None:
+        """Take over what a hook made of the gradients; the block's own views need no copy."""
+        for name, value in grads.items():
+            if value is not self.grads[name]:
+                self.grads[name].copy_(value)
+
+    def clip(self, largest: float) -> None:
+        """Scale each client's gradient down to norm `largest`: g <- g * min(1, largest / (|g| + 1e-6))."""
+        norms = torch.linalg.vector_norm(self.flat_grad, dim=1, keepdim=True)  # (clients, 1)
+        self.flat_grad.mul_((largest / (norms + 1e-6)).clamp(max=1.0))
+
+    def one(self, position: int) -> dict[str, Tensor]:
+        """One client's adapter, copied to the CPU."""
+        return {name: value[position].detach().to("cpu", copy=True) for name, value in self.params.items()}

@@ -1,0 +1,1 @@
+"""Base models, stacked LoRA adapters, templates and tokenisation: the only package that imports transformers."""

@@ -1,0 +1,132 @@
+"""Segments become token ids and a mask; conversations that are too long are shortened by a stated policy."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedllm_bench.errors import ModelError
+from fedllm_bench.examples import ChatExample, Turn
+from fedllm_bench.model.templates import Segment, template
+
+__all__ = ["TRUNCATIONS", "Codec", "Tokens", "Truncation", "Unusable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A conversation as the model sees it.
+
+    Args:
+        ids: token ids, int32, (tokens,).
+        trained: whether loss is taken on predicting that token, bool, (tokens,).
+        note: what truncation did, or None.
+    """
+
+    ids: NDArray[np.int32]
+    trained: NDArray[np.bool_]
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why a conversation cannot be used; counted by reason, never dropped in silence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Turns conversations into tokens with one tokenizer, template and truncation policy.
+
+    Args:
+        tokenizer: a Hugging Face fast tokenizer.
+        template: a name from `TEMPLATES`.
+        max_length: most tokens a row may have.
+        truncation: a name from `TRUNCATIONS`.
+    """
+
+    tokenizer: Any
+    template: str
+    max_length: int
+    truncation: str = "left-context"
+
+    def __post_init__(self) -> None:
+        template(self.template)
+        if self.truncation not in TRUNCATIONS:
+            raise ModelError(
+                f"unknown truncation {self.truncation!r}", f"choose one of {', '.join(TRUNCATIONS)}"
+            )
+        if not getattr(self.tokenizer, "is_fast", False):
+            raise ModelError(
+                "the tokenizer cannot tell which characters a token came from",
+                "use a model with a tokenizer.json (a fast tokenizer)",
+            )
+
+    def encode(self, example: ChatExample) -> Tokens | Unusable:
+        """Tokens of a conversation, shortened if need be, or why there are none."""
+        if not example.turns or example.turns[-1].role != "assistant":
+            return Unusable("no answer at the end")
+        if not example.turns[-1].content.strip():
+            return Unusable("empty response")
+        return TRUNCATIONS[self.truncation](self, example)
+
+    def tokens(self, turns: Sequence[Turn], trained: Literal["last", "all"]) -> Tokens:
+        """Tokens of a conversation at full length: rendered once, tokenised whole, the mask read off the segments."""
+        return self._tokenise(template(self.template)(self.tokenizer, turns, trained))
+
+    def _tokenise(self, segments: Sequence[Segment]) -> Tokens:
+        text = "".join(segment.text for segment in segments)
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids = np.asarray(encoding["input_ids"], dtype=np.int32)
+        starts = np.asarray([start for start, _ in encoding["offset_mapping"]], dtype=np.int64)
+        ends = np.cumsum([len(segment.text) for segment in segments])
+        flags = np.asarray([segment.trained for segment in segments])
+        # A token belongs to the segment that its first character lies in.
+        owner = np.minimum(np.searchsorted(ends, starts, side="right"), len(flags) - 1)
+        trained = flags[owner] if len(ids) else np.zeros(0, dtype=np.bool_)
+        opening = self._opening()
+        ids = np.concatenate([opening, ids])
+        return Tokens(ids, np.concatenate([np.zeros(len(opening), dtype=np.bool_), trained]))
+
+    def _opening(self) -> NDArray[np.int32]:
+        """The token that the tokenizer itself puts before a text; a native template writes its own."""
+        if self.template == "native" or self.tokenizer.bos_token_id is None:
+            return np.zeros(0, dtype=np.int32)
+        first = self.tokenizer("a")["input_ids"][:1]
+        return np.asarray([token for token in first if token == self.tokenizer.bos_token_id], dtype=np.int32)
+
+
+def _left_context(codec: Codec, example: ChatExample) -> Tokens | Unusable:
+    """Drop the oldest exchanges until the rest fits; if the last one alone is too long, cut the end of its answer."""
+    note = None
+    turns = example.turns
+    while True:
+        tokens = codec.tokens(turns, example.trained)
+        if len(tokens.ids) <= codec.max_length:
+            return Tokens(tokens.ids, tokens.trained, note)
+        shorter = _without_oldest_exchange(turns)
+        if shorter is None:
+            break
+        turns, note = shorter, "context shortened"
+    ids, trained = tokens.ids[: codec.max_length], tokens.trained[: codec.max_length]
+    return Tokens(ids, trained, "response cut") if trained.any() else Unusable("prompt longer than max_length")
+
+
+def _without_oldest_exchange(turns: tuple[Turn, ...]) -> tuple[Turn, ...] | None:
+    """The conversation without its first user message and all up to the next one; None when only one is left."""
+    system = turns[:1] if turns[0].role == "system" else ()
+    rest = turns[len(system) :]
+    later = [position for position, turn in enumerate(rest) if turn.role == "user" and position > 0]
+    return system + rest[later[0] :] if later else None
+
+
+def _skip(codec: Codec, example: ChatExample) -> Tokens | Unusable:
+    """Leave out what does not fit."""
+    tokens = codec.tokens(example.turns, example.trained)
+    return tokens if len(tokens.ids) <= codec.max_length else Unusable("longer than max_length")
+
+
+Truncation = Callable[[Codec, ChatExample], Tokens | Unusable]
+TRUNCATIONS: dict[str, Truncation] = {"left-context": _left_context, "skip": _skip}
