@@ -207,11 +207,12 @@ def train_client(
     }
 
 
-def summarise(clients: list[dict[str, Any]], wall: float) -> dict[str, Any]:
+def summarise(clients: list[dict[str, Any]], wall: float, cpu: float) -> dict[str, Any]:
     """Add up the measurements of one round."""
     totals = {key: sum(c[key] for c in clients) for key in ("build_s", "train_s", "real_tokens", "padded_tokens")}
     return {
         "wall_s": wall,
+        "cpu_s": cpu,
         **totals,
         "padding_factor": totals["padded_tokens"] / totals["real_tokens"],
         "tokens_per_s": totals["real_tokens"] / wall,
@@ -229,12 +230,13 @@ def run(
     adapter = adapter_state(model)
     summaries = []
     for clients in spec["rounds"]:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         results = [
             train_client(model, tokenizer, adapter, client, spec["lr"], bf16, device, seed) for client in clients
         ]
         adapter = average([local for local, _ in results], [client["weight"] for client in clients])
-        summaries.append(summarise([measured for _, measured in results], time.perf_counter() - start))
+        wall, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+        summaries.append(summarise([measured for _, measured in results], wall, cpu))
     return adapter, summaries
 
 

@@ -1,4 +1,4 @@
-"""Small real parts that tests share: a random two-layer Llama with a byte tokenizer, and conversations of made-up people."""
+"""Small real parts that tests share: a random two-layer Llama with a byte tokenizer, and made-up conversations."""
 
 import os
 from pathlib import Path

@@ -63,17 +63,13 @@ def write_run(
             drawn = [names[index] for index in draws.choice(clients, run.federation.cohort, replace=False)]
             cohort = list(trained) if trained is not None else drawn
             refused = cohort[:1] if rejected and number == 1 else []
-            records.append(
-                folder / "rounds.jsonl", _round(number, cohort, refused, BASE_LOSS - gain * progress)
-            )
+            records.append(folder / "rounds.jsonl", _round(number, cohort, refused, BASE_LOSS - gain * progress))
             records.append(folder / "clients.jsonl", *(_client(number, name, refused) for name in cohort))
         every = run.evaluate.every
         if number in (0, total) or (every and number % every == 0):
             noise = draws.normal(0, 0.03, clients) if number else np.zeros(clients)
             values = BASE_LOSS + hardness - gain * progress + noise
-            rows = [
-                _evaluation(number, name, float(value)) for name, value in zip(names, values, strict=True)
-            ]
+            rows = [_evaluation(number, name, float(value)) for name, value in zip(names, values, strict=True)]
             records.append(folder / "evaluations.jsonl", *rows)
     if complete:
         (folder / "adapter").mkdir()

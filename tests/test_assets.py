@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -49,7 +50,7 @@ def known(monkeypatch: pytest.MonkeyPatch, row: Asset) -> Asset:
     return row
 
 
-# ------------------------------------------------------------------------------------------------ the cache's place
+# ----------------------------------------------------------------------------------- the cache's place
 
 
 def test_the_cache_is_where_the_user_says(cache: Path) -> None:
@@ -65,7 +66,7 @@ def test_the_cache_follows_xdg_and_falls_back_to_the_home(monkeypatch: pytest.Mo
     assert assets.cache_dir() == tmp_path / "home" / ".cache" / "fedllm-bench"
 
 
-# ------------------------------------------------------------------------------------------------ wheels
+# ---------------------------------------------------------------------------------------------- wheels
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,12 @@ class Wheel:
     sha256: str
 
     def member(self, **changes: str) -> WheelMember:
-        fields = {"version": "1.0", "member": "tiny_data/data.json", "wheel_sha256": self.sha256, "member_sha256": SHA256}
+        fields = {
+            "version": "1.0",
+            "member": "tiny_data/data.json",
+            "wheel_sha256": self.sha256,
+            "member_sha256": SHA256,
+        }
         return WheelMember("tiny-data", **{**fields, **changes}, wheel_bytes=self.path.stat().st_size)
 
 
@@ -89,7 +95,9 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wheel:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("tiny_data/data.json", CONTENT)
         archive.writestr("tiny_data/__init__.py", "raise SystemExit('the package must not be run')")
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-data\nVersion: 1.0\nRequires-Dist: no-such-thing\n")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-data\nVersion: 1.0\nRequires-Dist: no-such-thing\n"
+        )
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -157,7 +165,7 @@ def test_a_python_without_pip_is_told_how_to_get_it(
     assert "ensurepip" in str(caught.value.hint)
 
 
-# ------------------------------------------------------------------------------------------------ web addresses
+# --------------------------------------------------------------------------------------- web addresses
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -250,7 +258,7 @@ def test_two_processes_that_want_the_same_asset_download_it_once(server: Server,
     assert server.asked == ["/data.json"]
 
 
-# ------------------------------------------------------------------------------------------------ the disk
+# -------------------------------------------------------------------------------------------- the disk
 
 
 @dataclass(frozen=True)
@@ -281,7 +289,7 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
     assert "FEDLLM_BENCH_CACHE" in str(caught.value.hint)
 
 
-# ------------------------------------------------------------------------------------------------ names
+# ----------------------------------------------------------------------------------------------- names
 
 
 def test_a_misspelt_name_gets_a_suggestion() -> None:
@@ -337,7 +345,7 @@ def test_every_asset_of_the_table_is_pinned_and_licensed() -> None:
         assert all(len(source.sha256 or "") == 64 for source in row.sources)
 
 
-# ------------------------------------------------------------------------------------------------ the user's own
+# -------------------------------------------------------------------------------------- the user's own
 
 
 @pytest.fixture
@@ -387,9 +395,7 @@ def test_an_added_file_is_held_to_its_hash(own: Path) -> None:
         assets.locate("mine")
 
 
-def test_a_copy_of_a_known_asset_takes_its_place_only_with_its_hash(
-    own: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_of_a_known_asset_takes_its_place_only_with_its_hash(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known(monkeypatch, asset(Url("http://127.0.0.1:9/data.json", SHA256)))
     assert assets.add("tiny", own) == LocalPath(own, "CC0-1.0", SHA256)
     assert assets.locate("tiny") == own
@@ -411,14 +417,17 @@ def test_a_second_name_keeps_the_first(own: Path) -> None:
     assert {"one", "two"} <= {row.name for row in assets.listing()}
 
 
-# ------------------------------------------------------------------------------------------------ the model hub
+# --------------------------------------------------------------------------------------- the model hub
 
 
 class Hub(Handler):
     """Speaks enough of the hub's protocol for one repository, `org/model`."""
 
     COMMIT = "c0ffee" + "0" * 34
-    FILES = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"pickle", "code.py": b"code"}
+    FILES: ClassVar = {
+        **{"config.json": b"{}", "model.safetensors": b"weights"},
+        **{"pytorch_model.bin": b"pickle", "code.py": b"code"},
+    }
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -459,7 +468,12 @@ def obtain_from_hub(endpoint: str, repo_id: str, tmp_path: Path) -> subprocess.C
         except AssetError as error:
             raise SystemExit(str(error))
     """
-    variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1"}
+    variables = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "no_proxy": "127.0.0.1",
+    }
     variables = {**os.environ, **variables, "HF_HUB_OFFLINE": "0", "HF_HUB_ETAG_TIMEOUT": "1"}
     command = [sys.executable, "-c", textwrap.dedent(script)]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=60)

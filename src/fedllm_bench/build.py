@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedllm_bench import assets
-from fedllm_bench.data import build_fed_chitchat, drawn, draw, with_samples
+from fedllm_bench.data import build_fed_chitchat, draw, drawn, with_samples
 from fedllm_bench.errors import ExperimentError
 from fedllm_bench.evaluate.heldout import choose_clients
 from fedllm_bench.examples import FederatedDataset
@@ -30,7 +30,17 @@ from fedllm_bench.objectives.protocol import Objective
 from fedllm_bench.objectives.sft import SFT
 from fedllm_bench.progress import SILENT, Progress
 
-__all__ = ["Parts", "build", "build_data", "check", "lora_spec", "methods", "trained_clients"]
+__all__ = [
+    "DATASET_ASSETS",
+    "Parts",
+    "build",
+    "build_data",
+    "check",
+    "lora_spec",
+    "make_objective",
+    "methods",
+    "trained_clients",
+]
 
 
 def _fed_chitchat(held_out: float, progress: Progress, **options: Any) -> FederatedDataset:
@@ -43,6 +53,8 @@ def _sft(codec: Codec, codec_key: str) -> Objective:
 
 
 DATASETS: dict[str, Callable[..., FederatedDataset]] = {"fed-chitchat": _fed_chitchat}
+# What a dataset is built from; an estimate looks whether it is here.
+DATASET_ASSETS = {"fed-chitchat": ("chitchat",)}
 OBJECTIVES: dict[str, Callable[[Codec, str], Objective]] = {"sft": _sft}
 CHANNELS: dict[str, Callable[..., Channel]] = {}
 OPTIMIZERS: dict[str, Callable[[tuple[float, float], float], LocalOptimizer]] = {
@@ -94,8 +106,10 @@ def check(experiment: Experiment) -> Algorithm:
     for channel in experiment.channel:
         _call("channel", _row("channel.name", channel.name, CHANNELS), channel.options)
     name = experiment.algorithm.name
-    algorithm = _call(f"algorithm.{name}", _row("algorithm.name", name, ALGORITHMS), experiment.algorithm.options)
-    return algorithm  # type: ignore[no-any-return]
+    algorithm: Algorithm = _call(
+        f"algorithm.{name}", _row("algorithm.name", name, ALGORITHMS), experiment.algorithm.options
+    )
+    return algorithm
 
 
 def build_data(experiment: Experiment, progress: Progress = SILENT) -> FederatedDataset:
@@ -155,7 +169,7 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
         packing=compute.packing,
         gradient_checkpointing=experiment.executor.gradient_checkpointing,
     )
-    objective = _objective(experiment, model)
+    objective = make_objective(experiment, model.tokenizer, model.fingerprint)
     encoded = EncodedClients(dataset, objective, assets.cache_dir())
     local = experiment.local
     plan = LocalPlan(
@@ -187,12 +201,17 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
     )
 
 
-def _objective(experiment: Experiment, model: LanguageModel) -> Objective:
+def make_objective(experiment: Experiment, tokenizer: Any, fingerprint: str) -> Objective:
+    """The objective that an experiment asks for, over one model's tokenizer.
+
+    Args:
+        tokenizer: the base model's.
+        fingerprint: of the base model; with the settings it names the cache of encoded clients.
+    """
     settings = experiment.objective
-    codec = Codec(model.tokenizer, settings.template, settings.max_length, settings.truncation)
-    parts = (model.fingerprint, settings.template, settings.max_length, settings.truncation)
-    key = hashlib.sha256(repr(parts).encode()).hexdigest()
-    return OBJECTIVES[settings.name](codec, key)
+    codec = Codec(tokenizer, settings.template, settings.max_length, settings.truncation)
+    parts = (fingerprint, settings.template, settings.max_length, settings.truncation)
+    return OBJECTIVES[settings.name](codec, hashlib.sha256(repr(parts).encode()).hexdigest())
 
 
 def methods() -> list[dict[str, str]]:
@@ -236,4 +255,3 @@ def _call(where: str, builder: Callable[..., Any], options: Mapping[str, Any]) -
         if not fits or (isinstance(value, bool) and kind is not bool):
             raise ExperimentError(f"{where}.{name}: expected {kind.__name__}, got {value!r}")
     return builder(**options)
-

@@ -1,4 +1,4 @@
-"""The command `fedllm-bench`: data goes to stdout, everything else to stderr; exit codes 0, 1 (failed), 2 (bad input)."""
+"""The command `fedllm-bench`: data on stdout, all else on stderr; exit codes 0, 1 (failed), 2 (bad input)."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ import sys
 import click
 
 from fedllm_bench import __version__
-from fedllm_bench.commands import assets, catalogue, data, doctor, results, runs
+from fedllm_bench.commands import assets, catalogue, doctor, results, runs
 from fedllm_bench.errors import FedLLMError
 
 __all__ = ["cli", "main"]
@@ -26,9 +26,9 @@ for command in (
     runs.run,
     results.table,
     results.report,
-    data.data,
-    assets.assets,
     catalogue.methods,
+    catalogue.data,
+    assets.assets,
     doctor.doctor,
 ):
     cli.add_command(command)

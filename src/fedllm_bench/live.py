@@ -33,9 +33,7 @@ class LiveProgress:
         self._live: Live | None = None
 
     @contextmanager
-    def task(
-        self, description: str, total: int | None = None, unit: str = "", done: int = 0
-    ) -> Iterator[Task]:
+    def task(self, description: str, total: int | None = None, unit: str = "", done: int = 0) -> Iterator[Task]:
         """A step with a bar of its own, below those of the steps it runs in."""
         state = TaskState(description, total, unit, done, self._clock)
         self._tasks.append(state)
@@ -51,10 +49,7 @@ class LiveProgress:
     def _start(self) -> None:
         # stdout carries data, perhaps into a pipe: only stderr is routed around the bars.
         self._live = Live(
-            console=self._console,
-            get_renderable=self.render,
-            refresh_per_second=REDRAWS,
-            redirect_stdout=False,
+            console=self._console, get_renderable=self.render, refresh_per_second=REDRAWS, redirect_stdout=False
         )
         self._live.start()
 
@@ -73,9 +68,7 @@ class LiveProgress:
         fraction = task.fraction()
         if fraction is not None:
             line.append_text(self._bar(fraction))
-        line.append(
-            "  ".join(part for part in (task.count_text(), task.rate_text(), task.time_text()) if part)
-        )
+        line.append("  ".join(part for part in (task.count_text(), task.rate_text(), task.time_text()) if part))
         yield line
         fields = task.field_texts()
         if fields:

@@ -45,9 +45,7 @@ class SilentProgress:
         """Do nothing."""
 
     @contextmanager
-    def task(
-        self, description: str, total: int | None = None, unit: str = "", done: int = 0
-    ) -> Iterator[Task]:
+    def task(self, description: str, total: int | None = None, unit: str = "", done: int = 0) -> Iterator[Task]:
         """A step that nobody watches."""
         yield self
 
@@ -140,13 +138,9 @@ class LineProgress:
         self._depth = 0
 
     @contextmanager
-    def task(
-        self, description: str, total: int | None = None, unit: str = "", done: int = 0
-    ) -> Iterator[Task]:
+    def task(self, description: str, total: int | None = None, unit: str = "", done: int = 0) -> Iterator[Task]:
         """A step whose lines start with its description."""
-        task = _LineTask(
-            TaskState(description, total, unit, done, self._clock), self._stream, self._every, self._clock
-        )
+        task = _LineTask(TaskState(description, total, unit, done, self._clock), self._stream, self._every, self._clock)
         self._depth += 1
         try:
             yield task
@@ -179,9 +173,7 @@ class _LineTask:
         fraction = state.fraction()
         count = state.count_text() if fraction is None else f"{state.count_text()} ({fraction:.0%})"
         parts = [f"{how} {count}".lstrip(), state.rate_text(), state.time_text(), *state.field_texts()]
-        print(
-            f"{state.description}: {', '.join(part for part in parts if part)}", file=self._stream, flush=True
-        )
+        print(f"{state.description}: {', '.join(part for part in parts if part)}", file=self._stream, flush=True)
         self.said = True
         self._next = self._clock() + self._every
 

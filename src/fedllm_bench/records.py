@@ -37,7 +37,9 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise RunError(f"{path}: line {number} is not JSON ({error})", "restore the file or remove the run folder") from error
+                raise RunError(
+                    f"{path}: line {number} is not JSON ({error})", "restore the file or remove the run folder"
+                ) from error
 
 
 def keep(path: Path, wanted: Callable[[Record], bool]) -> None:

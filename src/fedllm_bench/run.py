@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedllm_bench import records
-from fedllm_bench.build import Parts, build, check
+from fedllm_bench.build import build, check
 from fedllm_bench.environment import describe, require_same
 from fedllm_bench.evaluate.heldout import ClientScore, evaluate
 from fedllm_bench.experiment import Experiment

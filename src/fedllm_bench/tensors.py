@@ -1,5 +1,6 @@
 """Algebra on flat dicts of named tensors: the one currency between clients, channels and servers."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -75,7 +76,7 @@ def clone(a: Tensors) -> dict[str, Tensor]:
 
 def norm(a: Tensors) -> float:
     """The Euclidean norm over every element of every tensor, accumulated in float64."""
-    return sum(float(value.double().square().sum()) for value in a.values()) ** 0.5
+    return math.sqrt(sum(float(value.double().square().sum()) for value in a.values()))
 
 
 def all_finite(a: Tensors) -> bool:

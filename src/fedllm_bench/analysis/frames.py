@@ -109,9 +109,7 @@ class Run:
     @property
     def overhead(self) -> float | None:
         """Share of the rounds' time that is neither training nor evaluation; None without a round."""
-        useful = math.fsum(
-            record["seconds"]["train"] + record["seconds"]["evaluate"] for record in self.rounds
-        )
+        useful = math.fsum(record["seconds"]["train"] + record["seconds"]["evaluate"] for record in self.rounds)
         return 1 - useful / self.seconds if self.seconds > 0 else None
 
 
@@ -181,9 +179,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunError(
-            f"{path} is not JSON ({error})", "restore the file or remove the run folder"
-        ) from error
+        raise RunError(f"{path} is not JSON ({error})", "restore the file or remove the run folder") from error
     if not isinstance(content, dict):
         raise RunError(f"{path} is not a table", "restore the file or remove the run folder")
     return content

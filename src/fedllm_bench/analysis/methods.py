@@ -83,9 +83,7 @@ class Method:
 
 def group(runs: Sequence[Run]) -> list[Method]:
     """Base models first, then local training, then the other methods by name."""
-    bases = [
-        Method(name, members, None) for name, members in _named(runs, lambda run: "base", _base_settings)
-    ]
+    bases = [Method(name, members, None) for name, members in _named(runs, lambda run: "base", _base_settings)]
     base_of = {run.path: base for base in bases for run in base.runs}
     methods = [
         Method(name, members, base_of[members[0].path])
@@ -110,8 +108,7 @@ def held_out_curve(method: Method) -> list[tuple[int, Interval]]:
     evaluated = set.intersection(*(set(run.scores) for run in method.used))
     scores = {number: pooled(run.scores[number] for run in method.used) for number in sorted(evaluated)}
     return [
-        (number, mean_interval([score.loss for score in by_client.values()]))
-        for number, by_client in scores.items()
+        (number, mean_interval([score.loss for score in by_client.values()])) for number, by_client in scores.items()
     ]
 
 

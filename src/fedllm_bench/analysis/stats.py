@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "mean_interval", "paired_difference", "perplexity", "spread", "worst_decile"]
+__all__ = ["Interval", "mean_interval", "paired_change", "perplexity", "spread", "worst_decile"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -53,22 +53,19 @@ def _resampled_means(values: Floats, weights: Floats) -> Floats:
     at_once = max(1, CHUNK // count)
     means: list[Floats] = []
     for start in range(0, RESAMPLES, at_once):
-        drawn = generator.integers(
-            0, count, size=(min(at_once, RESAMPLES - start), count)
-        )  # [resamples, clients]
+        drawn = generator.integers(0, count, size=(min(at_once, RESAMPLES - start), count))  # [resamples, clients]
         means.append((values[drawn] * weights[drawn]).sum(axis=1) / weights[drawn].sum(axis=1))
     return np.concatenate(means)
 
 
-def paired_difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Interval | None:
-    """Mean over clients of ours minus theirs with its interval; None where no client is in both.
+def paired_change(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Client to its value after minus its value before, for the clients that have both.
 
     Args:
-        ours: client to value, such as its held-out loss after a method.
-        theirs: the same for what it is compared with.
+        before: client to value, such as its held-out loss under one method.
+        after: the same under another.
     """
-    both = sorted(ours.keys() & theirs.keys())
-    return mean_interval([ours[client] - theirs[client] for client in both]) if both else None
+    return {client: after[client] - before[client] for client in sorted(before.keys() & after.keys())}
 
 
 def worst_decile(values: Sequence[float]) -> float:

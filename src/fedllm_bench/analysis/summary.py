@@ -10,13 +10,13 @@ from fedllm_bench.analysis.methods import Method
 from fedllm_bench.analysis.stats import (
     Interval,
     mean_interval,
-    paired_difference,
+    paired_change,
     perplexity,
     spread,
     worst_decile,
 )
 
-__all__ = ["Summary", "caption", "losses", "summarise"]
+__all__ = ["Summary", "caption", "changes", "losses", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,14 @@ def losses(method: Method) -> dict[str, float]:
     return {client: score.loss for client, score in method.scores.items()}
 
 
+def changes(method: Method) -> dict[str, float]:
+    """Client to its held-out loss minus what the base model has on it; empty for a base model."""
+    if method.base is None:
+        return {}
+    before = method.scores_before or method.base.scores
+    return paired_change({client: score.loss for client, score in before.items()}, losses(method))
+
+
 def summarise(methods: Sequence[Method]) -> list[Summary]:
     """A row for each method, in order."""
     return [_summary(method, methods) for method in methods]
@@ -106,6 +114,7 @@ def _summary(method: Method, methods: Sequence[Method]) -> Summary:
     scores = list(method.scores.values())
     values = [score.loss for score in scores]
     interval = mean_interval(values) if values else None
+    change = changes(method)
     # The base model cost nothing: what its runs spent, they spent afterwards.
     trained = method.used if method.base is not None else ()
     return Summary(
@@ -122,7 +131,7 @@ def _summary(method: Method, methods: Sequence[Method]) -> Summary:
         worst_decile_loss=worst_decile(values) if values else None,
         spread=spread(values) if values else None,
         own_client_loss=_own_client_loss(method, methods),
-        difference_to_base=_difference_to_base(method),
+        difference_to_base=mean_interval(list(change.values())) if change else None,
         tokens=round(_mean(run.spent("tokens") for run in trained)),
         flops=_mean(run.spent("flops") for run in trained),
         bytes_up=round(_mean(run.spent("bytes_up") for run in trained)),
@@ -139,13 +148,6 @@ def _mean(values: Iterable[float]) -> float:
 
 def _by_tokens(scores: Sequence[Score]) -> float:
     return statistics.fmean((score.loss for score in scores), weights=[score.tokens for score in scores])
-
-
-def _difference_to_base(method: Method) -> Interval | None:
-    if method.base is None:
-        return None
-    before = method.scores_before or method.base.scores
-    return paired_difference(losses(method), {client: score.loss for client, score in before.items()})
 
 
 def _own_client_loss(method: Method, methods: Sequence[Method]) -> float | None:

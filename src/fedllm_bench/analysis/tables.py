@@ -47,9 +47,7 @@ def column(
     return Column(title, show, numeric)
 
 
-def render(
-    rows: Sequence[Row], columns: Sequence[Column], form: str = "text", note: str = "", width: int = 80
-) -> str:
+def render(rows: Sequence[Row], columns: Sequence[Column], form: str = "text", note: str = "", width: int = 80) -> str:
     """The table in one of `FORMATS`, without a line break at its end.
 
     Args:
@@ -99,9 +97,7 @@ def _piped(cells: Iterable[str]) -> str:
 def _csv(rows: Sequence[Row], columns: Sequence[Column], note: str, width: int) -> str:
     flat = [dict(_flat(row)) for row in rows]
     written = io.StringIO()
-    writer = csv.DictWriter(
-        written, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n"
-    )
+    writer = csv.DictWriter(written, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
     return written.getvalue().rstrip("\n")

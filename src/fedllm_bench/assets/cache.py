@@ -42,7 +42,7 @@ class Listed:
 
 
 def cache_dir() -> Path:
-    """The folder for all that can be fetched or built again: `FEDLLM_BENCH_CACHE`, or `fedllm-bench` in the user's cache."""
+    """The folder for all that can be had again: `FEDLLM_BENCH_CACHE`, or `fedllm-bench` in the user's cache."""
     chosen = os.environ.get("FEDLLM_BENCH_CACHE")
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -137,9 +137,7 @@ def listing() -> list[Listed]:
     """Every asset, those of the table first, then those the user added."""
     added = _added()
     rows = [_listed(asset, added.get(asset.name)) for asset in ASSETS.values()]
-    return rows + [
-        _listed_local(name, "added by you", path) for name, path in added.items() if name not in ASSETS
-    ]
+    return rows + [_listed_local(name, "added by you", path) for name, path in added.items() if name not in ASSETS]
 
 
 def _listed(asset: Asset, added: LocalPath | None) -> Listed:
@@ -209,13 +207,9 @@ def _added() -> dict[str, LocalPath]:
         return {}
     try:
         rows = json.loads(registry.read_bytes())
-        return {
-            name: LocalPath(Path(row["path"]), row["licence"], row["sha256"]) for name, row in rows.items()
-        }
+        return {name: LocalPath(Path(row["path"]), row["licence"], row["sha256"]) for name, row in rows.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AssetError(
-            f"{registry} cannot be read ({error})", "remove it and add your assets again"
-        ) from error
+        raise AssetError(f"{registry} cannot be read ({error})", "remove it and add your assets again") from error
 
 
 def _register(name: str, entry: LocalPath) -> None:

@@ -47,9 +47,7 @@ class HubSnapshot:
             with watched(target, f"download {self.repo_id}", None, progress):
                 self._download(target)
         except HFValidationError as error:
-            raise AssetError(
-                f"{self.repo_id!r} is not a repository name", "write organisation/model"
-            ) from error
+            raise AssetError(f"{self.repo_id!r} is not a repository name", "write organisation/model") from error
         except LocalEntryNotFoundError as error:
             raise AssetError(f"{self}: the hub cannot be reached", NO_NETWORK) from error
         except HfHubHTTPError as error:
@@ -62,15 +60,11 @@ class HubSnapshot:
             raise AssetError(f"{self}: the download broke off ({error})", NO_NETWORK) from error
         shutil.rmtree(target / ".cache", ignore_errors=True)  # the client's notes for a continued download
         if not any(target.iterdir()):
-            raise AssetError(
-                f"{self} holds no safetensors, configuration or tokenizer", "name another repository"
-            )
+            raise AssetError(f"{self} holds no safetensors, configuration or tokenizer", "name another repository")
 
     def _download(self, target: Path) -> None:
         from huggingface_hub import snapshot_download
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()  # they would be drawn over ours
-        snapshot_download(
-            self.repo_id, revision=self.revision, local_dir=target, allow_patterns=list(self.PATTERNS)
-        )
+        snapshot_download(self.repo_id, revision=self.revision, local_dir=target, allow_patterns=list(self.PATTERNS))

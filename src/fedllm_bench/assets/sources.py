@@ -116,9 +116,8 @@ class Url:
                 length = answer.headers.get("Content-Length")
                 self._copy(answer, file, int(length) if length else None, progress)
         except urllib.error.HTTPError as error:
-            raise AssetError(
-                f"{self.url}: the server answers {error.code} {error.reason}", OWN_COPY
-            ) from error
+            error.close()  # it is the answer, too
+            raise AssetError(f"{self.url}: the server answers {error.code} {error.reason}", OWN_COPY) from error
         except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise AssetError(f"{self.url} cannot be reached ({reason})", NO_NETWORK) from error
@@ -132,9 +131,7 @@ class Url:
                 received += len(chunk)
                 task.advance(len(chunk))
         if length is not None and received != length:
-            raise AssetError(
-                f"{self.url}: the connection broke after {received:,} of {length:,} bytes", NO_NETWORK
-            )
+            raise AssetError(f"{self.url}: the connection broke after {received:,} of {length:,} bytes", NO_NETWORK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +158,7 @@ class LocalPath:
             AssetError: it is missing, or its hash is another one.
         """
         if not self.path.exists():
-            raise AssetError(
-                f"{self.path} does not exist", "check the path, or add the asset again where it lies now"
-            )
+            raise AssetError(f"{self.path} does not exist", "check the path, or add the asset again where it lies now")
         if self.sha256 is not None:
             verify(self.path, self.sha256, str(self.path))
         return self.path

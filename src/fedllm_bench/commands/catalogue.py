@@ -1,5 +1,6 @@
 """`methods` and `data`: what experiments can name."""
 
+import inspect
 from typing import TYPE_CHECKING
 
 import click
@@ -23,7 +24,12 @@ def methods(form: str) -> None:
     from fedllm_bench.analysis.tables import column
     from fedllm_bench.build import methods as listed
 
-    columns = (column("name", "name"), column("what it does", "summary"), column("needs", "needs"))
+    columns = (
+        column("name", "name"),
+        column("what it does", "summary"),
+        column("options", "options"),
+        column("needs", "needs"),
+    )
     print_rows(listed(), columns, form)
 
 
@@ -37,9 +43,12 @@ def data() -> None:
 def datasets(form: str) -> None:
     """List the datasets that `data.name` takes."""
     from fedllm_bench.analysis.tables import column
-    from fedllm_bench.build import datasets as listed
+    from fedllm_bench.build import DATASETS
 
-    print_rows(listed(), (column("name", "name"), column("what it is", "summary")), form)
+    rows = [
+        {"name": name, "summary": (inspect.getdoc(builder) or "").split("\n")[0]} for name, builder in DATASETS.items()
+    ]
+    print_rows(rows, (column("name", "name"), column("what it is", "summary")), form)
 
 
 @data.command()
@@ -71,10 +80,12 @@ def describe(name: str, overrides: tuple[str, ...], form: str) -> None:
 
 
 def _dataset(name: str, overrides: tuple[str, ...]) -> "FederatedDataset":
-    from fedllm_bench.build import dataset
+    from fedllm_bench.build import build_data, check
     from fedllm_bench.experiment import resolve
     from fedllm_bench.progress import progress_on
 
+    # A dataset is built as a run would build it; the rest of the experiment says nothing about it.
     document = {"name": "data", "data": {"name": name}, "federation": {"rounds": 1, "cohort": 1}}
     experiment = resolve(document, f"data {name}", overrides)[0]
-    return dataset(experiment.data, experiment.seed, progress_on())
+    check(experiment)
+    return build_data(experiment, progress_on())

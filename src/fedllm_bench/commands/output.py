@@ -14,7 +14,7 @@ __all__ = ["as_json", "print_rows", "screen_width"]
 
 PLAIN_WIDTH = 80
 
-as_json = click.option("--json", "form", flag_value="json", default="text", help="Print {\"rows\": [...]}.")
+as_json = click.option("--json", "form", flag_value="json", default="text", help='Print {"rows": [...]}.')
 
 
 def screen_width() -> int:

@@ -16,12 +16,13 @@ folders_argument = click.argument(
 
 @click.command()
 @folders_argument
-@click.option(
-    "--format", "form", type=click.Choice(["text", "md", "csv", "json"]), default="text", show_default=True
-)
+@click.option("--format", "form", type=click.Choice(["text", "md", "csv", "json"]), default="text", show_default=True)
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 def table(folders: tuple[Path, ...], form: str) -> None:
-    """Compare the methods of runs: held-out loss, change to the base model, and what it took."""
+    """Compare methods by their runs.
+
+    Shows held-out loss and the change to the base model; as JSON and CSV also what the runs spent.
+    """
     print_table(folders, form)
 
 
@@ -34,7 +35,10 @@ def table(folders: tuple[Path, ...], form: str) -> None:
     help="Where to write the page.  [default: report.html in the first folder]",
 )
 def report(folders: tuple[Path, ...], page: Path | None) -> None:
-    """Write one HTML page with the table, figures, clients, settings and costs of runs."""
+    """Write the report of runs as one HTML page.
+
+    It holds the table, figures, clients, settings, versions and costs, and needs nothing but a browser.
+    """
     from fedllm_bench.analysis.report import write_report
 
     click.echo(write_report(folders, page))

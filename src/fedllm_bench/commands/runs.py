@@ -23,7 +23,11 @@ runs_option = click.option(
     help="Folder that holds <experiment name>/<run id>.",
 )
 set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key, such as federation.rounds=2."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a key, such as federation.rounds=2.",
 )
 
 
@@ -34,10 +38,11 @@ set_option = click.option(
 @click.option("--dry-run", is_flag=True, help="Show what would run and what it would take.")
 @runs_option
 @as_json
-def run(
-    file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...], dry_run: bool, above: Path, form: str
-) -> None:
-    """Run an experiment; what was run already is not run again, what was interrupted continues."""
+def run(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...], dry_run: bool, above: Path, form: str) -> None:
+    """Run an experiment, or continue it.
+
+    Runs that are complete are left alone; interrupted ones go on where they stopped.
+    """
     from fedllm_bench.experiment import load
 
     experiments = load(file, overrides, seeds)
@@ -52,7 +57,10 @@ def run(
 @runs_option
 @as_json
 def quickstart(overrides: tuple[str, ...], above: Path, form: str) -> None:
-    """Fine-tune a small model on real conversations, federated and local, and show the table and the report."""
+    """Compare federated and local training in minutes.
+
+    Fine-tunes a small model on real conversations, prints the table and writes the report.
+    """
     from fedllm_bench.experiment import load
 
     folders = _execute(load(quickstart_file(), overrides), above, form)
@@ -91,7 +99,7 @@ def _execute(experiments: Sequence["Experiment"], above: Path, form: str) -> lis
 def _print_plan(experiments: Sequence["Experiment"], above: Path, form: str) -> None:
     from fedllm_bench.analysis.quantities import bytes_text, count_text
     from fedllm_bench.analysis.tables import Column, column
-    from fedllm_bench.run import estimate
+    from fedllm_bench.estimate import estimate
 
     def quantity(title: str, key: str, words: Callable[[float], str]) -> Column:
         return column(title, key, words, numeric=True, nothing="unknown")

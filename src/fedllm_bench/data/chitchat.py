@@ -68,7 +68,7 @@ def build_fed_chitchat(
         cache: the cache folder; the dataset goes to `data/` in it.
         min_samples: clients with fewer training samples are left out.
         held_out: share of the conversations whose replies are held out, above 0 and below 1.
-        context_turns: turns before a reply that are kept at most; an even number keeps one less, as the first is the other's.
+        context_turns: turns kept before a reply; as the first is the other person's, an even number keeps one less.
         min_words: words that a reply and the turn before it must have.
         seed: decides which conversations are held out.
         progress: shows the conversations and clients as they are done.
@@ -101,9 +101,7 @@ def build_fed_chitchat(
 
 def _check(options: dict[str, Any], asset_path: Path) -> None:
     if not asset_path.is_file():
-        raise DataError(
-            f"{NAME}: {asset_path} is not a file", "name the dataset.json of the asset `chitchat`"
-        )
+        raise DataError(f"{NAME}: {asset_path} is not a file", "name the dataset.json of the asset `chitchat`")
     for key in ("min_samples", "context_turns", "min_words"):
         if options[key] < 1:
             raise DataError(f"{NAME}: {key} is {options[key]}", "it must be at least 1")
@@ -120,21 +118,13 @@ def _read(path: Path, dropped: Counter[str]) -> Conversations:
             f"{path} is not JSON ({error})", "fetch it again: fedllm-bench assets fetch chitchat"
         ) from error
     if not isinstance(raw, dict):
-        raise DataError(
-            f"{path} is not the chitchat data: it holds a {type(raw).__name__}, not conversations by id"
-        )
+        raise DataError(f"{path} is not the chitchat data: it holds a {type(raw).__name__}, not conversations by id")
     conversations: Conversations = {}
     for key in sorted(raw):
         try:
-            messages = [
-                (message["sender"], message["text"].strip())
-                for run in raw[key]["messages"]
-                for message in run
-            ]
+            messages = [(message["sender"], message["text"].strip()) for run in raw[key]["messages"] for message in run]
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path}: conversation {key} lacks messages with text and sender ({error!r})"
-            ) from error
+            raise DataError(f"{path}: conversation {key} lacks messages with text and sender ({error!r})") from error
         turns = _turns(messages, dropped)
         if len({turn.sender for turn in turns}) == 2:
             conversations[key] = turns
@@ -151,17 +141,18 @@ def _turns(messages: Iterable[tuple[str, str]], dropped: Counter[str]) -> tuple[
             filled.append(message)
         else:
             dropped["blank messages"] += 1
-    runs = (
-        (sender, "\n".join(text for _, text in run)) for sender, run in groupby(filled, key=itemgetter(0))
-    )
+    runs = ((sender, "\n".join(text for _, text in run)) for sender, run in groupby(filled, key=itemgetter(0)))
     return tuple(Said(sender, text, len(text.split())) for sender, text in runs)
 
 
 def _replies(
     conversations: Conversations, min_words: int, held_out: float, seed: int, dropped: Counter[str]
 ) -> dict[str, Part]:
-    """The replies of every person. A conversation is held out as a whole, for both who speak in it: the reply of one is
-    the context of the other, so anything less would train one client on what another is tested on."""
+    """The replies of every person, trained on or held out.
+
+    A conversation is held out as a whole, for both who speak in it: the reply of one is the context of the other, so
+    anything less would train one client on what another is tested on.
+    """
     parts: dict[str, Part] = defaultdict(Part)
     for key, turns in conversations.items():
         test = _is_held_out(key, held_out, seed)
@@ -218,13 +209,11 @@ def _clients(
 def _example(reply: Reply, turns: tuple[Said, ...], context_turns: int) -> ChatExample:
     """The reply as the assistant's turn, after the turns before it; the first of them is the other person's."""
     first = max(0, reply.at - context_turns)
-    first += (
-        reply.at - first + 1
-    ) % 2  # speakers alternate: an odd number of turns before the reply starts with the other
+    # The two alternate, so the turns before the reply start with the other person when their number is odd.
+    first += (reply.at - first + 1) % 2
     author = turns[reply.at].sender
     shown = tuple(
-        Turn("assistant" if said.sender == author else "user", said.text)
-        for said in turns[first : reply.at + 1]
+        Turn("assistant" if said.sender == author else "user", said.text) for said in turns[first : reply.at + 1]
     )
     meta = {"conversation": reply.conversation, "client": author}
     return ChatExample(f"{reply.conversation}:{reply.at}", shown, "last", meta)

@@ -100,13 +100,10 @@ def _split(example: ChatExample) -> tuple[str, str]:
     """What is read (the instruction, with all context) and what is learnt (the response)."""
     last = len(example.turns) - 1
     learnt = [
-        turn.role == "assistant" and (example.trained == "all" or at == last)
-        for at, turn in enumerate(example.turns)
+        turn.role == "assistant" and (example.trained == "all" or at == last) for at, turn in enumerate(example.turns)
     ]
     read, response = (
-        "\n".join(
-            turn.content for turn, is_learnt in zip(example.turns, learnt, strict=True) if is_learnt == wanted
-        )
+        "\n".join(turn.content for turn, is_learnt in zip(example.turns, learnt, strict=True) if is_learnt == wanted)
         for wanted in (False, True)
     )
     return read, response

@@ -1,7 +1,6 @@
 """Views of a federated dataset that hold some of its clients, in the order they had; nothing is loaded or copied."""
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,7 @@ def with_samples(dataset: FederatedDataset, minimum: int = 1, maximum: int | Non
     Raises:
         DataError: no client has.
     """
-    sizes = _each(dataset, dataset.size, np.int64)
+    sizes = _sizes(dataset)
     fits = sizes >= minimum if maximum is None else (sizes >= minimum) & (sizes <= maximum)
     if not fits.any():
         wanted = f"at least {minimum}" + ("" if maximum is None else f" and at most {maximum}")
@@ -89,9 +88,7 @@ def drawn(dataset: FederatedDataset, index: int, of: int, seed: int) -> Federate
         DataError: there are not so many clients, or `index` is not below `of`.
     """
     if not 0 <= index < of:
-        raise DataError(
-            f"client {index} of {of} drawn clients does not exist", f"they are numbered from 0 to {of - 1}"
-        )
+        raise DataError(f"client {index} of {of} drawn clients does not exist", f"they are numbered from 0 to {of - 1}")
     position = _draw(dataset, of, seed)[index]
     return _View(dataset, np.array([position]), f"draw {of} {seed}, number {index}")
 
@@ -99,13 +96,10 @@ def drawn(dataset: FederatedDataset, index: int, of: int, seed: int) -> Federate
 def _draw(dataset: FederatedDataset, count: int, seed: int) -> np.ndarray[Any, Any]:
     if not 1 <= count <= len(dataset):
         raise DataError(
-            f"{dataset.name}: {count} clients cannot be drawn",
-            f"it has {len(dataset):,} clients to choose from",
+            f"{dataset.name}: {count} clients cannot be drawn", f"it has {len(dataset):,} clients to choose from"
         )
     return rng.stream(seed, "draw-clients").permutation(len(dataset))[:count]
 
 
-def _each(
-    dataset: FederatedDataset, fact: Callable[[int], int], dtype: type[np.int64]
-) -> np.ndarray[Any, Any]:
-    return np.fromiter((fact(index) for index in range(len(dataset))), dtype, count=len(dataset))
+def _sizes(dataset: FederatedDataset) -> np.ndarray[Any, Any]:
+    return np.fromiter((dataset.size(index) for index in range(len(dataset))), np.int64, count=len(dataset))

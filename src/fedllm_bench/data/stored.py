@@ -43,8 +43,7 @@ class StoredDataset:
         self._offsets, self._train = np.asarray(index["offset"]), np.asarray(index["train"])
         if len(self._offsets) != self.manifest["clients"] or len(self._offsets) == 0:
             raise DataError(
-                f"{folder}: the index has {len(self._offsets)} clients, not {self.manifest['clients']}",
-                _REBUILD,
+                f"{folder}: the index has {len(self._offsets)} clients, not {self.manifest['clients']}", _REBUILD
             )
 
     @property
@@ -124,8 +123,7 @@ def write_dataset(
         np.save(partial / "index.npy", index)
         totals = {"clients": len(index), "train": int(index["train"].sum()), "test": int(index["test"].sum())}
         text = json.dumps(
-            {**manifest, **totals, "dropped": dict(sorted(dropped.items())), "created_by": __version__},
-            indent=2,
+            {**manifest, **totals, "dropped": dict(sorted(dropped.items())), "created_by": __version__}, indent=2
         )
         (partial / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
@@ -134,9 +132,7 @@ def write_dataset(
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         problem = "the disk is full" if full else f"{folder} cannot be written ({error})"
-        raise DataError(
-            f"{name}: {problem}", "free some space, or set FEDLLM_BENCH_CACHE to another folder"
-        ) from error
+        raise DataError(f"{name}: {problem}", "free some space, or set FEDLLM_BENCH_CACHE to another folder") from error
     return StoredDataset(folder)
 
 
@@ -166,11 +162,7 @@ def _kept(clients: Iterable[ClientData], dropped: Counter[str]) -> Iterator[Clie
 
 
 def _answers(example: ChatExample) -> bool:
-    return (
-        bool(example.turns)
-        and example.turns[-1].role == "assistant"
-        and bool(example.turns[-1].content.strip())
-    )
+    return bool(example.turns) and example.turns[-1].role == "assistant" and bool(example.turns[-1].content.strip())
 
 
 def _write_lines(path: Path, clients: Iterable[ClientData]) -> np.ndarray[Any, Any]:
@@ -185,9 +177,7 @@ def _write_lines(path: Path, clients: Iterable[ClientData]) -> np.ndarray[Any, A
             file.write(line)
             entries.extend((offset, len(client.train), len(client.test)))
             offset += len(line)
-    columns = (
-        np.frombuffer(entries, dtype=np.int64).reshape(-1, 3) if entries else np.zeros((0, 3), dtype=np.int64)
-    )
+    columns = np.frombuffer(entries, dtype=np.int64).reshape(-1, 3) if entries else np.zeros((0, 3), dtype=np.int64)
     index = np.empty(len(columns), dtype=INDEX)
     for position, field in enumerate(("offset", "train", "test")):
         index[field] = columns[:, position]
@@ -195,10 +185,8 @@ def _write_lines(path: Path, clients: Iterable[ClientData]) -> np.ndarray[Any, A
 
 
 def _refuse_twice(client_id: str, number: int, seen: set[int]) -> None:
-    # Eight bytes of a hash instead of the id keep a million clients small; a false alarm has odds of 1 to 30 million then.
-    digest = int.from_bytes(
-        hashlib.blake2b(client_id.encode(errors="replace"), digest_size=8).digest(), "big"
-    )
+    # Eight bytes of a hash instead of the id: a million stay small, at odds of 1 to 37 million of a false alarm.
+    digest = int.from_bytes(hashlib.blake2b(client_id.encode(errors="replace"), digest_size=8).digest(), "big")
     if digest in seen:
         raise DataError(
             f"client {number} has the id {client_id!r}, as an earlier one has",
@@ -219,8 +207,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         }
     except FileNotFoundError as error:
         raise DataError(
-            f"{folder} is not a dataset: it has no manifest.json",
-            "name a folder that a dataset builder wrote",
+            f"{folder} is not a dataset: it has no manifest.json", "name a folder that a dataset builder wrote"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read ({error!r})", _REBUILD) from error
@@ -229,7 +216,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _open_files(folder: Path) -> tuple[mmap.mmap, np.ndarray[Any, Any]]:
     try:
         index = np.load(folder / "index.npy", mmap_mode="r")
+        if index.dtype != INDEX:
+            raise ValueError(f"index.npy holds {index.dtype}")
         with open(folder / "clients.jsonl", "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), index
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{folder}: the dataset cannot be opened ({error})", _REBUILD) from error

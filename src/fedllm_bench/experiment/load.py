@@ -83,9 +83,7 @@ def _read(file: FilePath) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{file}: cannot be read ({error})") from error
     except tomllib.TOMLDecodeError as error:  # the message names line and column
-        raise ExperimentError(
-            f"{file}: not TOML: {error}", "text needs quotes; a table starts with [name]"
-        ) from error
+        raise ExperimentError(f"{file}: not TOML: {error}", "text needs quotes; a table starts with [name]") from error
 
 
 def _laid_out(variant: Document) -> Document:
@@ -136,16 +134,12 @@ def _unused_options(documents: Sequence[Document]) -> Iterator[Problem]:
         chosen = {DEFAULT_NAMES[section]}
         for table in tables:
             names = table.get("name", [])
-            chosen.update(
-                name for name in (names if isinstance(names, list) else [names]) if isinstance(name, str)
-            )
+            chosen.update(name for name in (names if isinstance(names, list) else [names]) if isinstance(name, str))
         candidates = {
             *((section, name) for name in chosen),
             *(path for path in KNOWN if path[:-1] == (section,)),
         }
-        for key in {
-            key: None for table in tables for key in table if _is_option_table(key, table[key], fields)
-        }:
+        for key in {key: None for table in tables for key in table if _is_option_table(key, table[key], fields)}:
             if key not in chosen:
                 path = (section, key)
                 yield Problem(path, f'no run has {section}.name = "{key}"', closest(path, candidates))

@@ -62,9 +62,7 @@ def found_in(document: Document, error: ValidationError, known: Collection[Path]
             problems[path] = Problem(path, "missing")
         elif kind in EXPECTED:
             # A key that takes "auto" or an integer fails both alternatives: they become one sentence.
-            expected.setdefault(path, []).append(
-                EXPECTED[kind].format(**detail.get("ctx", {})).replace("'", '"')
-            )
+            expected.setdefault(path, []).append(EXPECTED[kind].format(**detail.get("ctx", {})).replace("'", '"'))
             found = json.dumps(lookup(document, path), default=str)
             problems[path] = Problem(path, f"expected {' or '.join(expected[path])}, got {found}")
         else:
@@ -83,9 +81,7 @@ def closest(path: Path, known: Collection[Path]) -> str | None:
     return near[0] if near else None
 
 
-def refuse(
-    source: str, problems: Iterable[Problem], layers: Sequence[tuple[str, Document]]
-) -> ExperimentError:
+def refuse(source: str, problems: Iterable[Problem], layers: Sequence[tuple[str, Document]]) -> ExperimentError:
     """The error that lists every problem once.
 
     Args:

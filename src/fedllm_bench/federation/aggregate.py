@@ -19,7 +19,7 @@ class Aggregate(Protocol):
 
 
 class WeightedMean:
-    """D = sum_i p_i D_i with p_i = n_i / sum_j n_j over the cohort (McMahan et al. 2017, algorithm 1), summed in fp64."""
+    """D = sum_i p_i D_i, p_i = n_i / sum_j n_j over the cohort, summed in fp64 (McMahan et al. 2017, algorithm 1)."""
 
     def __init__(self) -> None:
         self._sum: Tensors | None = None

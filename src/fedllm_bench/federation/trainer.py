@@ -157,7 +157,7 @@ class CohortTrainer:
         for position, learner in enumerate(team):
             done = self.hook.finish(ctx, position, stack.one(position), learner.steps, lr)
             own = {**done.own, **(self.plan.optimizer.state(memory, position) if keep else {})}
-            report = _report(learner, position, [tally for tally in tallies[: learner.steps]])
+            report = _report(learner, position, tallies[: learner.steps])
             updates.append(Update(learner.client, float(len(learner.rows)), done.delta, done.extra, own, report))
         return updates
 
@@ -177,7 +177,7 @@ class CohortTrainer:
             owners = torch.tensor([row.owner for row in part])
             result = self.objective.loss(self.model, stack.params, part, training=True, metrics=False)
             share = (1.0 / weight[owners]).to(result.total.device)
-            (result.total * share).sum().backward()  # type: ignore[no-untyped-call]
+            (result.total * share).sum().backward()
             loss.index_add_(0, owners, result.total.detach().float().cpu())
         return _Tally(loss, weight, tokens, flops)
 
@@ -198,5 +198,3 @@ def _report(learner: Learner, position: int, tallies: Sequence[_Tally]) -> Clien
         flops=sum(float(tally.flops[position]) for tally in tallies),
         notes=learner.rows.notes,
     )
-
-

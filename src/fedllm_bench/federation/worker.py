@@ -40,7 +40,11 @@ class Worker:
         dataset = self.encoded.dataset
         learners = [
             Learner(
-                client, dataset.client_id(client), self.encoded.part(client, "train"), self.steps, job.own.get(client, {})
+                client=client,
+                id=dataset.client_id(client),
+                rows=self.encoded.part(client, "train"),
+                steps=self.steps,
+                own=job.own.get(client, {}),
             )
             for client in job.clients
         ]

@@ -26,7 +26,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def has_bf16_arithmetic(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; elsewhere it is emulated and several times slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         able = torch.cpu.get_capabilities()
         return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))
@@ -53,7 +53,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        return torch.device(self.model.device)
 
     @property
     def pad_id(self) -> int:
@@ -80,14 +80,16 @@ class LanguageModel:
                     logits_to_keep=layout.keep,
                     use_cache=False,
                 )
-            return output.logits[0]
+            logits: Tensor = output.logits[0]
+            return logits
         output = self.model(
             input_ids=layout.input_ids,
             attention_mask=layout.attention_mask,
             position_ids=layout.position_ids,
             use_cache=False,
         )
-        return output.logits.flatten(0, 1).index_select(0, layout.keep)
+        every: Tensor = output.logits.flatten(0, 1)
+        return every.index_select(0, layout.keep)
 
     def parameters(self) -> int:
         """Number of the base's parameters."""
@@ -104,7 +106,7 @@ class LanguageModel:
         config = self.model.config
         attention = 2 * config.num_hidden_layers * config.hidden_size * sum(n * n for n in lengths)
         forward = 2.0 * body * sum(lengths) + 2.0 * head * scored + attention
-        return 2 * forward if training else forward
+        return float(2 * forward if training else forward)
 
 
 def load_tokenizer(base: str) -> Any:
@@ -143,9 +145,7 @@ def load_model(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=kind, use_safetensors=True, trust_remote_code=False
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is not a causal language model that can be loaded: {error}") from error
     model.to(place).eval()

@@ -81,5 +81,3 @@ def _look_up(wanted: Wanted, dtype: str, cohort: int) -> Compute:
     budget = TOKEN_BUDGETS[device] if wanted.token_budget == "auto" else int(wanted.token_budget)
     threads = len(os.sched_getaffinity(0)) if wanted.threads == "auto" else int(wanted.threads)
     return Compute(device, dtype, min(width, cohort), budget, threads, wanted.packing)
-
-

@@ -59,7 +59,7 @@ class Layout:
 
 
 def plan_micro_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Put rows into as few micro-batches as a token budget allows, the tokens spread evenly (longest first, least full bin).
+    """Put rows into as few micro-batches as a token budget allows, tokens spread evenly: longest first, least full bin.
 
     Args:
         lengths: tokens of each row.

@@ -125,7 +125,7 @@ class StackedLora:
             x = args[0]
             dropped = _dropped(x, bound.route, number, dropout) if bound.training and dropout > 0 else None
             scale = scaling / (1.0 - dropout) if dropped is not None else scaling
-            result: Tensor = _AddLora.apply(
+            result: Tensor = _AddLora.apply(  # type: ignore[no-untyped-call]
                 output, x, bound.params[a_name], bound.params[b_name], bound.route, scale, dropped
             )
             return result
@@ -168,7 +168,7 @@ class _AddLora(torch.autograd.Function):
     """output += scale * B_c A_c drop(x), in place on the base layer's output; gradients for x, A and B."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, output: Tensor, x: Tensor, a: Tensor, b: Tensor, route: Route, scale: float, dropped: Tensor | None
     ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (tokens, in)
@@ -188,7 +188,7 @@ class _AddLora(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         flat, dropped, hidden, a, b = ctx.saved_tensors
         route: Route = ctx.route
         a_here, b_here = (_of(part, route).to(grad.dtype) for part in (a, b))

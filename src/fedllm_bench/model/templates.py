@@ -34,10 +34,11 @@ class ChatTokenizer(Protocol):
     ) -> str: ...
 
 
-Template = Callable[[ChatTokenizer, Sequence[Turn], Literal["last", "all"]], list[Segment]]
+Trained = Literal["last", "all"]
+Template = Callable[[ChatTokenizer, Sequence[Turn], Trained], list[Segment]]
 
 
-def _is_trained(turns: Sequence[Turn], position: int, trained: Literal["last", "all"]) -> bool:
+def _is_trained(turns: Sequence[Turn], position: int, trained: Trained) -> bool:
     return turns[position].role == "assistant" and (trained == "all" or position == len(turns) - 1)
 
 
@@ -63,7 +64,7 @@ class TextTemplate:
     answer_end: str | None
     between: str
 
-    def __call__(self, tokenizer: ChatTokenizer, turns: Sequence[Turn], trained: Literal["last", "all"]) -> list[Segment]:
+    def __call__(self, tokenizer: ChatTokenizer, turns: Sequence[Turn], trained: Trained) -> list[Segment]:
         """Render a conversation into segments."""
         end = self.answer_end if self.answer_end is not None else tokenizer.eos_token
         if not end:
@@ -84,11 +85,11 @@ class TextTemplate:
         return segments
 
 
-def native(tokenizer: ChatTokenizer, turns: Sequence[Turn], trained: Literal["last", "all"]) -> list[Segment]:
+def native(tokenizer: ChatTokenizer, turns: Sequence[Turn], trained: Trained) -> list[Segment]:
     """Render with the model's own chat template; boundaries come from rendering each prefix of the conversation.
 
     Raises:
-        ModelError: the model has no chat template, or one that writes a conversation's start differently once it goes on.
+        ModelError: the model has no chat template, or one that writes earlier turns anew as a conversation goes on.
     """
     if not tokenizer.chat_template:
         raise ModelError(

@@ -55,9 +55,7 @@ class Codec:
     def __post_init__(self) -> None:
         template(self.template)
         if self.truncation not in TRUNCATIONS:
-            raise ModelError(
-                f"unknown truncation {self.truncation!r}", f"choose one of {', '.join(TRUNCATIONS)}"
-            )
+            raise ModelError(f"unknown truncation {self.truncation!r}", f"choose one of {', '.join(TRUNCATIONS)}")
         if not getattr(self.tokenizer, "is_fast", False):
             raise ModelError(
                 "the tokenizer cannot tell which characters a token came from",

@@ -1,0 +1,51 @@
+# Every target sets up what it needs in .venv of this checkout.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# `make quickstart SHORT=1` takes two rounds instead of the whole experiment.
+QUICKSTART_OPTIONS := $(if $(SHORT),--runs runs-short --set federation.rounds=2 --set local.steps=1 --set evaluate.clients=4)
+
+.PHONY: help quickstart test test-all check bench docs clean
+.DEFAULT_GOAL := help
+
+help: ## Show what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+quickstart: $(VENV)/.installed ## Fine-tune SmolLM2-135M on real conversations, federated and local; table and report
+	$(BIN)/fedllm-bench quickstart $(QUICKSTART_OPTIONS)
+
+test: $(VENV)/.installed-dev ## Run the fast tests (under two minutes)
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed-dev ## Run every test, the real 135M model's too
+	$(BIN)/python -m pytest -m ""
+
+check: $(VENV)/.installed-dev ## Lint, check types and import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev $(VENV)/.installed-bench ## Measure speed and memory beside the peers (about half an hour)
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.installed-docs ## Build the documentation in site/
+	$(BIN)/mkdocs build --strict
+
+clean: ## Remove the environment and what was built
+	rm -rf $(VENV) site dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Torch first and alone: a constrained resolve of everything together would look at its GPU builds.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) "$$(grep '^torch==' constraints.txt)"
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(INSTALL) --editable '.[$*]'
+	@touch $@

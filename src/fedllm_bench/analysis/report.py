@@ -1,0 +1,149 @@
+"""One self-contained HTML page about runs."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from fedllm_bench import __version__
+from fedllm_bench.analysis.as_toml import as_toml
+from fedllm_bench.analysis.figures import draw, inline_svg
+from fedllm_bench.analysis.frames import Run, read_runs
+from fedllm_bench.analysis.headline import headline
+from fedllm_bench.analysis.methods import Method, group
+from fedllm_bench.analysis.quantities import bytes_text, count_text, seconds_text
+from fedllm_bench.analysis.summary import Summary, caption, losses, summarise
+from fedllm_bench.store import replacing
+
+__all__ = ["render_report", "write_report"]
+
+MOST_CLIENTS = 1000  # in the table of clients, to keep the page light
+
+
+def write_report(folders: Sequence[Path], page: Path | None = None) -> Path:
+    """Write the page and return its path.
+
+    Args:
+        folders: run folders, or folders above them.
+        page: the file; `report.html` in the first folder if not given.
+
+    Raises:
+        RunError: a folder holds no run, or a file in it is broken.
+    """
+    html = render_report(read_runs(folders))
+    target = folders[0] / "report.html" if page is None else page
+    with replacing(target) as scratch:
+        scratch.write_text(html, encoding="utf-8")
+    return target
+
+
+def render_report(runs: Sequence[Run]) -> str:
+    """The page as text; equal runs give equal pages."""
+    methods = group(runs)
+    summaries = summarise(methods)
+    trained = [method for method in methods if method.base is not None]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(count=count_text, bytes=bytes_text, seconds=seconds_text)
+    template = environment.from_string(files("fedllm_bench.analysis").joinpath("report.html.j2").read_text("utf-8"))
+    return template.render(
+        title=", ".join(dict.fromkeys(str(run.experiment["name"]) for run in runs)),
+        headline=headline(methods, summaries),
+        caption=caption(methods),
+        summaries=summaries,
+        figures=[(each.name, each.title, Markup(inline_svg(each))) for each in draw(methods, summaries)],
+        clients=_clients(methods),
+        costs=[_cost(method, summary) for method, summary in zip(methods, summaries, strict=True) if method.base],
+        runs=[(method.name, run) for method in trained for run in method.runs],
+        experiments=[(method.name, as_toml(method.runs[0].experiment)) for method in trained],
+        environment=list(_environment(runs)),
+        version=__version__,
+    )
+
+
+# --- clients
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Held-out losses client by client.
+
+    Args:
+        methods: names of the columns.
+        rows: client, scored tokens, and the loss under each method, the hardest client first.
+        total: how many clients there are, shown or not.
+    """
+
+    methods: list[str]
+    rows: list[tuple[str, float, list[float | None]]]
+    total: int
+
+
+def _clients(methods: Sequence[Method]) -> Clients:
+    measured = [method for method in methods if method.scores]
+    by_method = [losses(method) for method in measured]
+    tokens = {client: score.tokens for method in measured for client, score in method.scores.items()}
+    rows = [(client, tokens[client], [found.get(client) for found in by_method]) for client in sorted(tokens)]
+    rows.sort(key=lambda row: max(loss for loss in row[2] if loss is not None), reverse=True)
+    return Clients([method.name for method in measured], rows[:MOST_CLIENTS], len(rows))
+
+
+# --- costs
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the runs of one method took, and what was lost on the way.
+
+    Args:
+        summary: tokens, operations, bytes and seconds of a run.
+        overhead: share of the rounds' time that is neither training nor evaluation.
+        rejected: updates that were not finite, over all runs.
+        skipped: samples cut or left out by reason, each client counted once.
+        unscored: clients that could not be evaluated.
+    """
+
+    summary: Summary
+    overhead: float | None
+    rejected: int
+    skipped: Mapping[str, int]
+    unscored: int
+
+
+def _cost(method: Method, summary: Summary) -> Cost:
+    shares = [run.overhead for run in method.used if run.overhead is not None]
+    records = list(chain.from_iterable(run.clients for run in method.used))
+    return Cost(
+        summary=summary,
+        overhead=statistics.fmean(shares) if shares else None,
+        rejected=sum(record["status"].startswith("rejected") for record in records),
+        skipped=_skipped(records),
+        unscored=len(set().union(*(run.unscored for run in method.used))),
+    )
+
+
+def _skipped(records: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
+    """A client reports the same samples in every round it takes part in: its last word counts."""
+    by_client = {record["client"]: record["skipped_samples"] for record in records}
+    total: Counter[str] = Counter()
+    for counts in by_client.values():
+        total.update(counts)
+    return dict(sorted(total.items()))
+
+
+# --- where it ran
+
+
+def _environment(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+    """Each fact with its value, or its values where runs differ."""
+    keys = dict.fromkeys(key for run in runs for key in run.environment)
+    for key in keys:
+        if key != "started":
+            values = dict.fromkeys(str(run.environment[key]) for run in runs if key in run.environment)
+            yield key.replace("_", " "), "; ".join(values)
