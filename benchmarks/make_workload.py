@@ -159,7 +159,7 @@ def main() -> None:
     args = parse_args()
     rounds = make_rounds(args)
     stats = length_stats(rounds)
-    adapter = {"lr": args.lr, "rank": args.rank, "alpha": args.alpha, "targets": args.targets, "init": args.init}
+    adapter = {key: getattr(args, key) for key in ("lr", "rank", "alpha", "targets", "init")}
     args.out.write_text(json.dumps({"rounds": rounds, **adapter, "stats": stats}))
     json.dump(stats, sys.stdout)
     print()

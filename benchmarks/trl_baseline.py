@@ -36,7 +36,9 @@ class MeasuredTrainer(SFTTrainer):
         self.real_tokens: list[int] = []
         self.padded_tokens: list[int] = []
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
         """Run one micro-batch, whose loss must be normalised by the tokens of the whole step."""
         if num_items_in_batch is None:
             raise RuntimeError("the loss would be averaged per micro-batch instead of per trained token")
@@ -183,7 +185,7 @@ def train_client(
     """Train the global adapter on one client's samples and return it with the measurements."""
     steps, rest = divmod(len(client["samples"]), MICRO_BATCH * ACCUMULATION)
     if rest or not steps:
-        raise ValueError(f"client {client['client']} needs a multiple of {MICRO_BATCH * ACCUMULATION} samples")
+        raise ValueError(f"client {client['client']} has no whole number of steps")
     start = time.perf_counter()
     load_adapter(model, adapter)
     with tempfile.TemporaryDirectory() as output_dir:
@@ -209,7 +211,8 @@ def train_client(
 
 def summarise(clients: list[dict[str, Any]], wall: float, cpu: float) -> dict[str, Any]:
     """Add up the measurements of one round."""
-    totals = {key: sum(c[key] for c in clients) for key in ("build_s", "train_s", "real_tokens", "padded_tokens")}
+    keys = ("build_s", "train_s", "real_tokens", "padded_tokens")
+    totals = {key: sum(c[key] for c in clients) for key in keys}
     return {
         "wall_s": wall,
         "cpu_s": cpu,
@@ -232,7 +235,8 @@ def run(
     for clients in spec["rounds"]:
         start, cpu_start = time.perf_counter(), time.process_time()
         results = [
-            train_client(model, tokenizer, adapter, client, spec["lr"], bf16, device, seed) for client in clients
+            train_client(model, tokenizer, adapter, client, spec["lr"], bf16, device, seed)
+            for client in clients
         ]
         adapter = average([local for local, _ in results], [client["weight"] for client in clients])
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu_start

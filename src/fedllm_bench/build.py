@@ -45,7 +45,7 @@ __all__ = [
 
 def _fed_chitchat(held_out: float, progress: Progress, **options: Any) -> FederatedDataset:
     path = assets.locate("chitchat", progress)
-    return build_fed_chitchat(path, assets.cache_dir(), held_out=held_out, min_samples=1, **options)
+    return build_fed_chitchat(path, assets.cache_dir(), held_out=held_out, min_samples=1, progress=progress, **options)
 
 
 def _sft(codec: Codec, codec_key: str) -> Objective:

@@ -109,8 +109,9 @@ class Run:
     @property
     def overhead(self) -> float | None:
         """Share of the rounds' time that is neither training nor evaluation; None without a round."""
-        useful = math.fsum(record["seconds"]["train"] + record["seconds"]["evaluate"] for record in self.rounds)
-        return 1 - useful / self.seconds if self.seconds > 0 else None
+        # A round that is not evaluated has no such time.
+        useful = (record["seconds"].get(part, 0.0) for record in self.rounds for part in ("train", "evaluate"))
+        return 1 - math.fsum(useful) / self.seconds if self.seconds > 0 else None
 
 
 def _is_scored(record: Mapping[str, Any]) -> bool:

@@ -45,7 +45,7 @@ def _against_base(best: Entry) -> Iterator[str]:
     loss, change = summary.held_out_loss, summary.difference_to_base
     if loss is None:
         return
-    state = "" if summary.complete else f" (not finished, round {summary.rounds})"
+    state = "" if summary.complete else f" (not finished, round {method.evaluated})"
     if change is None:
         yield f"{method.name}{state} has a held-out loss of {loss.mean:.3f} nats per token."
         return

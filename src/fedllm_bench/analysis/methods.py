@@ -58,6 +58,11 @@ class Method:
         """Rounds behind every one of the runs used; 0 for a base model."""
         return 0 if self.base is None else min(run.rounds_done for run in self.used)
 
+    @property
+    def evaluated(self) -> int:
+        """The round that the numbers are from; where runs differ, the earliest."""
+        return 0 if self.base is None else min(max(run.scores, default=0) for run in self.used)
+
     @cached_property
     def scores(self) -> Mapping[str, Score]:
         """Client to score after the last evaluation (a base model: before training), averaged over runs."""

@@ -6,12 +6,10 @@ STEPS = (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"
 
 
 def count_text(value: float) -> str:
-    """Such as `950`, `24.0k` or `3.84T`: three digits and a power of a thousand."""
-    scale, letter = next(((scale, letter) for scale, letter in STEPS if value >= scale), (1.0, ""))
-    scaled = value / scale
-    if scale == 1:
-        return f"{scaled:g}"
-    return f"{scaled:.0f}{letter}" if scaled >= 100 else f"{scaled:.3g}{letter}"
+    """Such as `950`, `24k` or `3.84T`: three digits and a power of a thousand."""
+    rounded = float(f"{value:.3g}")
+    scale, letter = next(((scale, letter) for scale, letter in STEPS if rounded >= scale), (1.0, ""))
+    return f"{rounded / scale:.3g}{letter}"
 
 
 def bytes_text(value: float) -> str:
@@ -23,7 +21,7 @@ def bytes_text(value: float) -> str:
 
 def seconds_text(value: float) -> str:
     """Such as `4.2 s`, `3 min 20 s` or `2 h 05 min`."""
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.1f} s"
     minutes, seconds = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)

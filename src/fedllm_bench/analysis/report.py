@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from fedllm_bench import __version__
 from fedllm_bench.analysis.as_toml import as_toml
-from fedllm_bench.analysis.figures import draw, inline_svg
+from fedllm_bench.analysis.figures import Drawing, draw, inline_svg, save
 from fedllm_bench.analysis.frames import Run, read_runs
 from fedllm_bench.analysis.headline import headline
 from fedllm_bench.analysis.methods import Method, group
@@ -27,28 +27,34 @@ __all__ = ["render_report", "write_report"]
 MOST_CLIENTS = 1000  # in the table of clients, to keep the page light
 
 
-def write_report(folders: Sequence[Path], page: Path | None = None) -> Path:
+def write_report(folders: Sequence[Path], page: Path | None = None, figures: Path | None = None) -> Path:
     """Write the page and return its path.
 
     Args:
         folders: run folders, or folders above them.
         page: the file; `report.html` in the first folder if not given.
+        figures: a folder that gets every figure as SVG and PNG, too.
 
     Raises:
         RunError: a folder holds no run, or a file in it is broken.
     """
-    html = render_report(read_runs(folders))
+    methods = group(read_runs(folders))
+    summaries = summarise(methods)
+    drawings = draw(methods, summaries)
+    html = render_report(methods, summaries, drawings)
     target = folders[0] / "report.html" if page is None else page
     with replacing(target) as scratch:
         scratch.write_text(html, encoding="utf-8")
+    if figures is not None:
+        for drawing in drawings:
+            save(drawing, figures)
     return target
 
 
-def render_report(runs: Sequence[Run]) -> str:
+def render_report(methods: Sequence[Method], summaries: Sequence[Summary], drawings: Sequence[Drawing]) -> str:
     """The page as text; equal runs give equal pages."""
-    methods = group(runs)
-    summaries = summarise(methods)
     trained = [method for method in methods if method.base is not None]
+    runs = [run for method in trained for run in method.runs]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(count=count_text, bytes=bytes_text, seconds=seconds_text)
     template = environment.from_string(files("fedllm_bench.analysis").joinpath("report.html.j2").read_text("utf-8"))
@@ -57,11 +63,11 @@ def render_report(runs: Sequence[Run]) -> str:
         headline=headline(methods, summaries),
         caption=caption(methods),
         summaries=summaries,
-        figures=[(each.name, each.title, Markup(inline_svg(each))) for each in draw(methods, summaries)],
+        figures=[(each.name, each.title, Markup(inline_svg(each))) for each in drawings],
         clients=_clients(methods),
         costs=[_cost(method, summary) for method, summary in zip(methods, summaries, strict=True) if method.base],
         runs=[(method.name, run) for method in trained for run in method.runs],
-        experiments=[(method.name, as_toml(method.runs[0].experiment)) for method in trained],
+        experiments=[(method.name, len(method.runs), as_toml(method.runs[0].experiment)) for method in trained],
         environment=list(_environment(runs)),
         version=__version__,
     )

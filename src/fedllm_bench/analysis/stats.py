@@ -79,6 +79,6 @@ def spread(values: Sequence[float]) -> float:
     return float(np.std(np.asarray(values, dtype=np.float64)))
 
 
-def perplexity(loss: float) -> float:
-    """exp of a mean loss per token; infinite where that is too large for a float."""
-    return math.exp(loss) if loss < 700 else math.inf
+def perplexity(loss: float) -> float | None:
+    """exp of a mean loss per token; None where that is too large for a float."""
+    return math.exp(loss) if loss < 700 else None

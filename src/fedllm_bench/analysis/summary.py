@@ -105,9 +105,10 @@ def caption(methods: Sequence[Method]) -> str:
 
 
 def _unfinished_note(method: Method) -> str:
-    left = len(method.runs) - len(method.finished)
-    how = "are left out" if method.finished else f"are shown as they stand, after round {method.rounds}"
-    return f"* {method.name}: {left} of {len(method.runs)} runs not finished; they {how}."
+    left = f"* {method.name}: {len(method.runs) - len(method.finished)} of {len(method.runs)} runs not finished"
+    if method.finished:
+        return f"{left} and left out."
+    return f"{left}; numbers are from round {method.evaluated}." if method.evaluated else f"{left}, none evaluated."
 
 
 def _summary(method: Method, methods: Sequence[Method]) -> Summary:

@@ -34,14 +34,19 @@ def table(folders: tuple[Path, ...], form: str) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where to write the page.  [default: report.html in the first folder]",
 )
-def report(folders: tuple[Path, ...], page: Path | None) -> None:
+@click.option(
+    "--figures",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder that gets every figure as SVG and PNG, too.",
+)
+def report(folders: tuple[Path, ...], page: Path | None, figures: Path | None) -> None:
     """Write the report of runs as one HTML page.
 
     It holds the table, figures, clients, settings, versions and costs, and needs nothing but a browser.
     """
     from fedllm_bench.analysis.report import write_report
 
-    click.echo(write_report(folders, page))
+    click.echo(write_report(folders, page, figures))
 
 
 def print_table(folders: Sequence[Path], form: str) -> None:

@@ -38,7 +38,9 @@ set_option = click.option(
 @click.option("--dry-run", is_flag=True, help="Show what would run and what it would take.")
 @runs_option
 @as_json
-def run(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...], dry_run: bool, above: Path, form: str) -> None:
+def run(
+    *, file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...], dry_run: bool, above: Path, form: str
+) -> None:
     """Run an experiment, or continue it.
 
     Runs that are complete are left alone; interrupted ones go on where they stopped.
@@ -61,12 +63,11 @@ def quickstart(overrides: tuple[str, ...], above: Path, form: str) -> None:
 
     Fine-tunes a small model on real conversations, prints the table and writes the report.
     """
+    from fedllm_bench.analysis.report import write_report
     from fedllm_bench.experiment import load
 
     folders = _execute(load(quickstart_file(), overrides), above, form)
-    from fedllm_bench.analysis.report import write_report
-
-    report = write_report([folders[0].parent])
+    report = write_report(folders, folders[0].parent / "report.html")
     click.echo(f"report: {report}", err=True)
 
 

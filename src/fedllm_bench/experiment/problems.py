@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedllm_bench.errors import ExperimentError
-from fedllm_bench.experiment.documents import Document, Path, contains, dotted, lookup
+from fedllm_bench.experiment.documents import Document, Path, contains, dotted
 
 __all__ = ["Problem", "closest", "found_in", "refuse"]
 
@@ -28,10 +28,10 @@ EXPECTED: Mapping[str, str] = {
     "model_type": "a table",
     "dict_type": "a table",
     "literal_error": "{expected}",
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "a number below {lt}",
-    "less_than_equal": "at most {le}",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "at most {le:g}",
 }
 
 
@@ -63,7 +63,7 @@ def found_in(document: Document, error: ValidationError, known: Collection[Path]
         elif kind in EXPECTED:
             # A key that takes "auto" or an integer fails both alternatives: they become one sentence.
             expected.setdefault(path, []).append(EXPECTED[kind].format(**detail.get("ctx", {})).replace("'", '"'))
-            found = json.dumps(lookup(document, path), default=str)
+            found = json.dumps(detail["input"], default=str)
             problems[path] = Problem(path, f"expected {' or '.join(expected[path])}, got {found}")
         else:
             problems[path] = Problem(path, detail["msg"].removeprefix("Value error, "))

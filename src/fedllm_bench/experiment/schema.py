@@ -59,7 +59,7 @@ class Data(Table):
     Args:
         name: the dataset builder.
         min_samples: clients with fewer training samples are left out.
-        max_samples: training samples kept per client; null keeps all.
+        max_samples: clients with more training samples are left out; null leaves none out.
         held_out: share of each client's samples kept for evaluation.
         clients: this many clients are drawn by seed; null takes all.
         client: only this client trains.

@@ -1,5 +1,7 @@
 """The adapters of a cohort as one block of memory, seen as named tensors (clients, ...)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,17 @@ class AdapterStack:
         self.params = {name: view.requires_grad_() for name, view in self._views(self.flat).items()}
         self.grads = self._views(self.flat_grad)
         for name, leaf in self.params.items():
-            leaf.grad = self.grads[name]  # backward passes add into the block
+            leaf.register_post_accumulate_grad_hook(self._adding_to(name))
+
+    def _adding_to(self, name: str) -> Callable[[Tensor], None]:
+        """Move what a backward pass gives into the block; torch itself warns of gradients laid out like the block's views."""
+
+        def move(leaf: Tensor) -> None:
+            if leaf.grad is not None:
+                self.grads[name].add_(leaf.grad)
+                leaf.grad = None
+
+        return move
 
     def _views(self, flat: Tensor) -> dict[str, Tensor]:
         views, at = {}, 0

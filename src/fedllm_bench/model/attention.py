@@ -1,7 +1,7 @@
 """Attention over rows packed end to end, plugged into Hugging Face models through their attention registry."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
-__all__ = ["PACKED", "packed_rows", "supports_packing"]
+__all__ = ["PACKED", "packed_rows", "same_rows", "supports_packing"]
 
 PACKED = "fedllm_bench_packed"
 
@@ -26,6 +26,12 @@ def packed_rows(lengths: tuple[int, ...]) -> Iterator[None]:
         yield
     finally:
         _segments.reset(token)
+
+
+def same_rows() -> AbstractContextManager[None]:
+    """A block with the rows that are packed now, to be entered later."""
+    lengths = _segments.get(None)
+    return nullcontext() if lengths is None else packed_rows(lengths)
 
 
 def _packed_attention(

@@ -1,7 +1,7 @@
 """A frozen base model with its tokenizer and adapter sites, behind one call that gives logits where they are scored."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from fedllm_bench.errors import ModelError
-from fedllm_bench.model.attention import PACKED, packed_rows, supports_packing
+from fedllm_bench.model.attention import PACKED, packed_rows, same_rows, supports_packing
 from fedllm_bench.model.layout import Layout
 from fedllm_bench.model.lora import LoraSpec, StackedLora
 from fedllm_bench.model.source import fingerprint, resolve
@@ -152,11 +152,12 @@ def load_model(
     packed = _choose_packing(model, packing, base)
     if packed:
         model.set_attn_implementation(PACKED)
+    adapters = StackedLora(model, lora)
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        _checkpoint_activations(model, adapters, base)
         model.train()
         _no_dropout(model)
-    return LanguageModel(model, _tokenizer(folder), StackedLora(model, lora), packed, fingerprint(folder))
+    return LanguageModel(model, _tokenizer(folder), adapters, packed, fingerprint(folder))
 
 
 def _choose_packing(model: PreTrainedModel, packing: str, base: str) -> bool:
@@ -168,6 +169,24 @@ def _choose_packing(model: PreTrainedModel, packing: str, base: str) -> bool:
             f"{base} cannot take packed rows (its attention mixes them)", 'set executor.packing = "auto" or "padded"'
         )
     return able
+
+
+def _checkpoint_activations(model: PreTrainedModel, adapters: StackedLora, base: str) -> None:
+    @contextmanager
+    def again(rows: AbstractContextManager[None], bound: AbstractContextManager[None]) -> Iterator[None]:
+        with rows, bound:
+            yield
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        # Layers are computed again while going back, when the forward's own blocks have been left, maybe in another thread.
+        return nullcontext(), again(same_rows(), adapters.same_binding())
+
+    # transformers renames the method; versions before know the old name only.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    try:
+        enable({"use_reentrant": False, "context_fn": contexts})
+    except ValueError as error:
+        raise ModelError(f"{base}: {error}", "set executor.gradient_checkpointing = false") from error
 
 
 def _no_dropout(model: PreTrainedModel) -> None:

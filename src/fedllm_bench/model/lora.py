@@ -4,7 +4,7 @@ y_t = W x_t + (alpha / rank) * B_c A_c x_t, with c the client that token t belon
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,11 +108,20 @@ class StackedLora:
     @contextmanager
     def bound(self, params: Tensors, route: Route, *, training: bool) -> Iterator[None]:
         """Let forward passes inside the block use `params`, stacked (clients, ...), along `route`."""
-        self._bound = _Bound(params, route, training)
+        with self._with(_Bound(params, route, training)):
+            yield
+
+    def same_binding(self) -> AbstractContextManager[None]:
+        """A block with the binding of now, to be entered later."""
+        return self._with(self._bound)
+
+    @contextmanager
+    def _with(self, bound: _Bound | None) -> Iterator[None]:
+        before, self._bound = self._bound, bound
         try:
             yield
         finally:
-            self._bound = None
+            self._bound = before
 
     def _hook(self, number: int, name: str) -> Any:
         a_name, b_name = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
