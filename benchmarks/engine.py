@@ -18,7 +18,9 @@ from fedllm_bench.model.peft_format import save_adapter
 from fedllm_bench.tensors import add
 
 
-def run(clients: int, rounds: int, steps: int, dtype: str, budget: int, width: int, out: Path | None) -> dict[str, object]:
+def run(
+    clients: int, rounds: int, steps: int, dtype: str, budget: int, width: int, out: Path | None
+) -> dict[str, object]:
     """Train the workload and return tokens, seconds and losses."""
     model = load_model("smollm2-135m", SPEC, dtype=dtype, device="auto")
     dataset, encoded = clients_and_rows(clients)

@@ -13,7 +13,10 @@ def matmul_peak(dtype: torch.dtype, device: str = "cpu", tries: int = 5) -> floa
     """GFLOP/s of the best product over some shapes."""
     best = 0.0
     for rows, inner, columns in SHAPES:
-        a, b = torch.randn(rows, inner, device=device, dtype=dtype), torch.randn(inner, columns, device=device, dtype=dtype)
+        a, b = (
+            torch.randn(rows, inner, device=device, dtype=dtype),
+            torch.randn(inner, columns, device=device, dtype=dtype),
+        )
         for _ in range(tries):
             started = time.perf_counter()
             for _ in range(5):

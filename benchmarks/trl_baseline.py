@@ -36,9 +36,7 @@ class MeasuredTrainer(SFTTrainer):
         self.real_tokens: list[int] = []
         self.padded_tokens: list[int] = []
 
-    def training_step(
-        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> torch.Tensor:
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Run one micro-batch, whose loss must be normalised by the tokens of the whole step."""
         if num_items_in_batch is None:
             raise RuntimeError("the loss would be averaged per micro-batch instead of per trained token")
@@ -138,15 +136,7 @@ def make_config(output_dir: str, lr: float, steps: int, bf16: bool, device: str,
 
 def make_dataset(samples: list[Sample]) -> Dataset:
     """Turn samples into the pre-tokenised rows that TRL builds its labels from."""
-    return Dataset.from_list(
-        [
-            {
-                "input_ids": s["ids"],
-                "completion_mask": [0] * s["prompt_len"] + [1] * (len(s["ids"]) - s["prompt_len"]),
-            }
-            for s in samples
-        ]
-    )
+    return Dataset.from_list([{"input_ids": s["ids"], "completion_mask": s["mask"]} for s in samples])
 
 
 def build_trainer(
@@ -235,8 +225,7 @@ def run(
     for clients in spec["rounds"]:
         start, cpu_start = time.perf_counter(), time.process_time()
         results = [
-            train_client(model, tokenizer, adapter, client, spec["lr"], bf16, device, seed)
-            for client in clients
+            train_client(model, tokenizer, adapter, client, spec["lr"], bf16, device, seed) for client in clients
         ]
         adapter = average([local for local, _ in results], [client["weight"] for client in clients])
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu_start

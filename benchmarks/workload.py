@@ -46,12 +46,15 @@ def write_workload(path: Path, clients: int, rounds: int, steps: int, init: dict
                 {
                     "client": name,
                     "weight": len(rows),
-                    "samples": [
-                        {"ids": s["ids"].tolist(), "mask": s["trained"].astype(int).tolist()} for s in samples
-                    ],
+                    "samples": [{"ids": s["ids"].tolist(), "mask": s["trained"].astype(int).tolist()} for s in samples],
                 }
             )
         plan.append(cohort)
     work = {"rounds": plan, "lr": LR, "rank": SPEC.rank, "alpha": SPEC.alpha, "targets": list(SPEC.targets)}
     path.write_text(json.dumps({**work, "init": str(adapter)}))
-    return {"rows": len(lengths), "median": float(np.median(lengths)), "shortest": min(lengths), "longest": max(lengths)}
+    return {
+        "rows": len(lengths),
+        "median": float(np.median(lengths)),
+        "shortest": min(lengths),
+        "longest": max(lengths),
+    }

@@ -15,7 +15,7 @@ from fedllm_bench.build import Parts
 from fedllm_bench.errors import RunError
 from fedllm_bench.experiment import Experiment
 
-__all__ = ["describe", "require_same"]
+__all__ = ["describe", "processor", "require_same"]
 
 # A resumed run must find these as they were; anything else may change between two sittings.
 _FIXED = ("base_fingerprint", "data_fingerprint", "packing_in_force")
@@ -30,7 +30,7 @@ def describe(experiment: Experiment, parts: Parts) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": version("transformers"),
         "platform": platform.platform(),
-        "cpu": _processor(),
+        "cpu": processor(),
         **asdict(parts.compute),
         "packing_in_force": "packed" if parts.model.packed else "padded",
         "base_model": experiment.model.base,
@@ -59,7 +59,8 @@ def require_same(recorded: Mapping[str, Any], now: Mapping[str, Any], folder: Pa
             )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -19,7 +19,7 @@ from fedllm_bench.federation.messages import ClientReport, RoundRecord, RunState
 from fedllm_bench.federation.rounds import first_state, run_round
 from fedllm_bench.model.peft_format import save_adapter
 from fedllm_bench.progress import SILENT, Progress, Task
-from fedllm_bench.store import RunFolder, replacing, write_json
+from fedllm_bench.store import RunFolder, replacing, telling_of_full_disk, write_json
 from fedllm_bench.tensors import Tensors
 
 __all__ = ["execute"]
@@ -38,8 +38,7 @@ def execute(experiment: Experiment, runs: Path, progress: Progress = SILENT) -> 
     """
     check(experiment)
     folder = RunFolder(runs / experiment.name / experiment.run_id)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.locked():
+    with telling_of_full_disk(folder.path), folder.locked():
         folder.claim({**experiment.model_dump(mode="json"), "run_id": experiment.run_id})
         if not folder.complete:
             _Run(experiment, folder, progress).finish()
@@ -65,7 +64,7 @@ class _Run:
         else:
             require_same(recorded, environment, self.folder.path)
         checkpoints = Checkpoints(self.folder.checkpoints, self.experiment.checkpoint.keep)
-        own = DiskStates(self.folder.own, self.experiment.checkpoint.keep)
+        own = DiskStates(self.folder.own, self.experiment.checkpoint.keep * self.experiment.checkpoint.every)
         state = self._resume(checkpoints)
         self._rounds(state, checkpoints, own)
 
@@ -76,9 +75,12 @@ class _Run:
             adapter = self.parts.model.lora.initial(self.experiment.seed)
             state = first_state(self.parts.plan.algorithm, adapter)
         self.parts.model.lora.require_shape(state.adapter, str(self.folder.checkpoints))
+        self.folder.sweep()
+        checkpoints.thin_out()
         for path in (self.folder.rounds, self.folder.clients, self.folder.evaluations):
-            records.keep(path, lambda record: record["round"] <= state.round)
-        if not any(True for _ in records.read(self.folder.evaluations)):
+            # Before the first checkpoint nothing counts, the base's scores neither: they may be there in part.
+            records.keep(path, lambda record: 0 < state.round and record["round"] <= state.round)
+        if state.round == 0:
             records.append(self.folder.evaluations, *self._base_scores())
         return state
 

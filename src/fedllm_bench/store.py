@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fedllm_bench.errors import RunError
+from fedllm_bench.errors import FedLLMError, RunError
 
-__all__ = ["RunFolder", "replacing", "write_json"]
+__all__ = ["RunFolder", "replacing", "telling_of_full_disk", "write_json"]
 
 
 @contextmanager
@@ -25,12 +25,29 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch.unlink(missing_ok=True)  # a killed process may have had the same id: in a container they often do
     try:
-        yield scratch
-        with open(scratch, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-        _sync_folder(path.parent)
+        with telling_of_full_disk(path):
+            yield scratch
+            with open(scratch, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+            _sync_folder(path.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def telling_of_full_disk(path: Path) -> Iterator[None]:
+    """Turn the many forms in which writers report a full disk into one error.
+
+    Raises:
+        RunError: the disk is full.
+    """
+    try:
+        yield
+    except FedLLMError:
+        raise
     except Exception as error:
         if _is_disk_full(error):
             raise RunError(
@@ -38,8 +55,6 @@ def replacing(path: Path) -> Iterator[Path]:
                 "free some space and run again: it continues from the last checkpoint",
             ) from error
         raise
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _is_disk_full(error: Exception) -> bool:
@@ -128,6 +143,12 @@ class RunFolder:
                 f"{self.path} holds run {found.get('run_id')}, not {experiment['run_id']}",
                 "choose another folder with --runs, or move this one away",
             )
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written; only for the one that holds the lock."""
+        for pattern in (".*.tmp", ".tmp??????"):  # our own, and what safetensors writes before it renames
+            for scratch in self.path.rglob(pattern):
+                scratch.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -86,8 +86,9 @@ def _execute(experiments: Sequence["Experiment"], above: Path, form: str) -> lis
     progress = progress_on()
     folders: list[Path] = []
     for number, experiment in enumerate(experiments, start=1):
-        which = f"{experiment.algorithm.name}, seed {experiment.seed}"
-        click.echo(f"run {number} of {len(experiments)}: {which} ({experiment.run_id})", err=True)
+        which = f"{experiment.algorithm.name}, seed {experiment.seed}, {experiment.run_id}"
+        state = _state(experiment, above)
+        click.echo(f"run {number} of {len(experiments)}: {which} ({state})", err=True)
         folders.append(execute(experiment, above, progress))
     print_table(folders, form)
     click.echo(f"runs: {folders[0].parent}", err=True)
@@ -117,18 +118,23 @@ def _print_plan(experiments: Sequence["Experiment"], above: Path, form: str) -> 
         quantity("memory", "memory_bytes", bytes_text),
         column("state", "state"),
     )
-    print_rows(rows, columns, form, f"Estimates for {len(rows)} runs in {above / experiments[0].name}.")
+    note = f"Estimates for {len(rows)} runs in {above / experiments[0].name}.")
 
 
 def _plan(experiment: "Experiment", above: Path, estimated: dict[str, Any]) -> dict[str, Any]:
-    from fedllm_bench.store import RunFolder
-
-    folder = RunFolder(above / experiment.name / experiment.run_id)
-    started = "unfinished" if folder.experiment.exists() else "new"
     return {
         "method": experiment.algorithm.name,
         "seed": experiment.seed,
         "run_id": experiment.run_id,
         **estimated,
-        "state": "finished" if folder.complete else started,
+        "state": _state(experiment, above),
     }
+
+
+def _state(experiment: "Experiment", above: Path) -> str:
+    from fedllm_bench.store import RunFolder
+
+    folder = RunFolder(above / experiment.name / experiment.run_id)
+    if folder.complete:
+        return "finished"
+    return "unfinished" if folder.experiment.exists() else "new"

@@ -39,6 +39,10 @@ class Checkpoints:
         }
         with replacing(self._path(state.round)) as scratch:
             save_file({name: value.contiguous() for name, value in tensors.items()}, scratch)
+        self.thin_out()
+
+    def thin_out(self) -> None:
+        """Remove all but the newest `keep`."""
         for old in self.rounds()[: -self.keep]:
             self._path(old).unlink()
 
@@ -68,11 +72,11 @@ class DiskStates:
 
     Args:
         folder: one folder a client in it.
-        keep: how many rounds of a client stay, as many as there are checkpoints to fall back on.
+        back: how many rounds a resume may go back: checkpoints that stay, times the rounds between two of them.
     """
 
     folder: Path
-    keep: int
+    back: int
 
     def load(self, client: int, before: int) -> Tensors:
         past = [round for round in self._rounds(client) if round < before]
@@ -81,8 +85,9 @@ class DiskStates:
     def save(self, client: int, round: int, own: Tensors) -> None:
         with replacing(self._path(client, round)) as scratch:
             save_file({name: value.contiguous() for name, value in own.items()}, scratch)
-        # A file of a later round is left from before a resume; it goes once its round is done again.
-        for old in [past for past in self._rounds(client) if past <= round][: -self.keep]:
+        # The oldest state that a resume can start from is that after round `round - back`. A file of a later round is
+        # left from before a resume; it goes once its round is done again.
+        for old in [past for past in self._rounds(client) if past <= round - self.back][:-1]:
             self._path(client, old).unlink()
 
     def _rounds(self, client: int) -> list[int]:
