@@ -11,7 +11,10 @@ import numpy as np
 from fedllm_bench import rng
 from fedllm_bench.examples import ChatExample, ClientData, Turn
 
-WORDS = "rain tea we you walk often never mild green song because maybe river old friend bread late sing why quiet".split()
+WORDS = (
+    *("rain", "tea", "we", "you", "walk", "often", "never", "mild", "green", "song"),
+    *("because", "maybe", "river", "old", "friend", "bread", "late", "sing", "why", "quiet"),
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import experiment, write_quickstart, write_run
 
 from fedllm_bench import records
 from fedllm_bench.analysis.frames import Score, pooled, read_run, read_runs
@@ -14,6 +13,7 @@ from fedllm_bench.analysis.headline import headline
 from fedllm_bench.analysis.methods import Method, group, held_out_curve, training_curve
 from fedllm_bench.analysis.summary import Summary, caption, summarise
 from fedllm_bench.errors import RunError
+from run_folders import experiment, write_quickstart, write_run
 
 
 def rows(*folders: Path) -> dict[str, Summary]:
@@ -101,9 +101,9 @@ def test_a_run_that_wrote_nothing_but_its_experiment_can_be_read(tmp_path: Path)
 
 
 def test_pooling_averages_each_client_over_the_runs_that_scored_it() -> None:
-    first = {"a": Score(1.0, 0.2, 10), "b": Score(5.0, 0.1, 7)}
-    second = {"a": Score(3.0, 0.4, 10)}
-    assert pooled([first, second]) == {"a": Score(2.0, pytest.approx(0.3), 10), "b": Score(5.0, 0.1, 7)}
+    first = {"a": Score(1.0, 0.25, 10), "b": Score(5.0, 0.1, 7)}
+    second = {"a": Score(3.0, 0.75, 10)}
+    assert pooled([first, second]) == {"a": Score(2.0, 0.5, 10), "b": Score(5.0, 0.1, 7)}
 
 
 # --- grouping and naming

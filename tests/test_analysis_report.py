@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from run_folders import experiment, write_quickstart, write_run
 
 from fedllm_bench.analysis.as_toml import as_toml
 from fedllm_bench.analysis.figures import FIGURES, draw, inline_svg, save
@@ -18,6 +17,7 @@ from fedllm_bench.analysis.methods import group
 from fedllm_bench.analysis.report import write_report
 from fedllm_bench.analysis.summary import summarise
 from fedllm_bench.experiment import resolve
+from run_folders import experiment, write_quickstart, write_run
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -119,7 +119,7 @@ def test_the_report_holds_settings_versions_costs_and_every_client(page: Page) -
 def test_the_report_counts_what_was_left_out(tmp_path: Path) -> None:
     write_run(tmp_path, experiment(), rejected=True, trained=["client-001", "client-002", "client-003"])
     text = Page(write_report([tmp_path]).read_text(encoding="utf-8")).text
-    # One rejected update, no unscored client, and one sample of each of three clients, however many rounds they took part in.
+    # One rejected update, no unscored client, one sample of each of three clients however many rounds they train.
     after = text[text.index("What was left out") :].split()
     assert after[after.index("fedavg") : after.index("fedavg") + 6] == ["fedavg", "1", "0", "3", "too", "long"]
 

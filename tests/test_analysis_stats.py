@@ -98,7 +98,9 @@ def test_equal_values_give_equal_intervals(values: list[float]) -> None:
 @given(MANY, st.floats(-5, 5))
 def test_moving_every_client_moves_the_interval(values: list[float], by: float) -> None:
     moved, still = mean_interval([value + by for value in values]), mean_interval(values)
-    assert (moved.mean, moved.low, moved.high) == pytest.approx((still.mean + by, still.low + by, still.high + by), abs=1e-9)
+    assert (moved.mean, moved.low, moved.high) == pytest.approx(
+        (still.mean + by, still.low + by, still.high + by), abs=1e-9
+    )
 
 
 @given(MANY, st.floats(0.1, 10))

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import experiment, write_quickstart, write_run
 
 from fedllm_bench.analysis.frames import read_runs
 from fedllm_bench.analysis.methods import group
 from fedllm_bench.analysis.quantities import bytes_text, count_text, seconds_text
-from fedllm_bench.analysis.summary import caption, summarise
+from fedllm_bench.analysis.summary import summarise
 from fedllm_bench.analysis.tables import METHOD_COLUMNS, column, render
+from run_folders import experiment, write_quickstart, write_run
 
 NAMES = (column("name", "name"), column("what", "about"), column("size", "size", "{:,}".format, numeric=True))
-ROWS = [{"name": "a|b", "about": "[bold]text[/bold]", "size": 1200}, {"name": "c", "about": "", "size": None}]
+ROWS: list[dict[str, Any]] = [
+    {"name": "a|b", "about": "[bold]text[/bold]", "size": 1200},
+    {"name": "c", "about": "", "size": None},
+]
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_text_is_never_read_as_markup() -> None:
 
 
 def test_a_wide_screen_is_used() -> None:
-    rows = [{"name": "n" * 60, "about": "a" * 60, "size": 1}]
+    rows: list[dict[str, Any]] = [{"name": "n" * 60, "about": "a" * 60, "size": 1}]
     assert len(render(rows, NAMES, width=200).splitlines()) == 3
 
 
@@ -92,7 +95,16 @@ def test_no_rows_are_a_table_without_rows(form: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (7, "7"), (999, "999"), (1000, "1k"), (24_000, "24k"), (153_600, "154k"), (3.84e13, "38.4T"), (999_999, "1M")],
+    [
+        (0, "0"),
+        (7, "7"),
+        (999, "999"),
+        (1000, "1k"),
+        (24_000, "24k"),
+        (153_600, "154k"),
+        (3.84e13, "38.4T"),
+        (999_999, "1M"),
+    ],
 )
 def test_counts_have_three_digits(value: float, text: str) -> None:
     assert count_text(value) == text

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+
+from fedllm_bench.errors import ModelError
+from fedllm_bench.model.lora import LoraSpec
 from made_up import people
 from small_parts import (
     SPEC,
@@ -19,9 +22,6 @@ from small_parts import (
     stacked,
     trainer,
 )
-
-from fedllm_bench.errors import ModelError
-from fedllm_bench.model.lora import LoraSpec
 
 WINDOW = 24
 LENGTHS = (30, 5, 60, 9)  # some within the window, some far beyond
@@ -38,7 +38,12 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 0,
 }
 WINDOWED = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
-EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
+EXPERTS = {
+    "num_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+}
 
 # model type -> its own settings, whether it packs, and where its adapters go
 FAMILIES: dict[str, tuple[dict[str, Any], bool, tuple[str, ...]]] = {
@@ -49,7 +54,11 @@ FAMILIES: dict[str, tuple[dict[str, Any], bool, tuple[str, ...]]] = {
     "gemma3_text": ({"head_dim": 8, "query_pre_attn_scalar": 8, **WINDOWED}, True, ("q_proj", "v_proj")),
     "gpt_neox": ({}, True, ("query_key_value",)),
     "gemma2": ({"head_dim": 8, "query_pre_attn_scalar": 8, **WINDOWED}, False, ("q_proj", "v_proj")),
-    "qwen2_moe": ({"use_sliding_window": True, "max_window_layers": 0, **WINDOWED, **EXPERTS}, False, ("q_proj", "v_proj")),
+    "qwen2_moe": (
+        {"use_sliding_window": True, "max_window_layers": 0, **WINDOWED, **EXPERTS},
+        False,
+        ("q_proj", "v_proj"),
+    ),
     "mamba": ({"state_size": 4}, False, ("in_proj", "x_proj")),
 }
 

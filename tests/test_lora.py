@@ -4,18 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_up import people
-from small_parts import (
-    SPEC,
-    WITH_DROPOUT,
-    language_model,
-    laid_out,
-    logits,
-    moved,
-    rows_of,
-    sft,
-    stacked,
-)
 from torch import Tensor, nn
 
 from fedllm_bench.errors import ModelError
@@ -25,6 +13,18 @@ from fedllm_bench.model.lora import LoraSpec, StackedLora
 from fedllm_bench.model.peft_format import load_adapter, save_adapter
 from fedllm_bench.objectives.protocol import Row
 from fedllm_bench.tensors import Tensors
+from made_up import people
+from small_parts import (
+    SPEC,
+    WITH_DROPOUT,
+    laid_out,
+    language_model,
+    logits,
+    moved,
+    rows_of,
+    sft,
+    stacked,
+)
 
 LENGTHS = (9, 30, 4, 17, 12)
 OWNERS = (0, 0, 1, 2, 2)

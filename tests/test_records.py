@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from fedllm_bench import records
 from fedllm_bench.errors import RunError
 
-some_records = st.lists(st.dictionaries(st.text(alphabet="abé\n\"{ "), st.integers() | st.text(alphabet="xü\n"), max_size=3))
+some_records = st.lists(
+    st.dictionaries(st.text(alphabet='abé\n"{ '), st.integers() | st.text(alphabet="xü\n"), max_size=3)
+)
 
 
 @settings(max_examples=25, deadline=None)

@@ -41,9 +41,7 @@ def test_a_block_that_ends_well_puts_its_file_in_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, failure: type[BaseException]
-) -> None:
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure: type[BaseException]) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(failure), replacing(path) as scratch:

@@ -1,4 +1,4 @@
-"""The command line in processes of its own; all come from one that has the imports done, so that each starts at once."""
+"""The command line in processes of its own, which all come from one that has the imports done and so start at once."""
 
 import contextlib
 import multiprocessing

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from command_line import Command, start
-from made_up import chitchat, take_as_chitchat
 
 from fedllm_bench import records
 from fedllm_bench.store import RunFolder
+from made_up import chitchat, take_as_chitchat
 
 ROUNDS = 5
 EXPERIMENT = """

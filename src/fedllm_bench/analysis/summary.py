@@ -98,7 +98,7 @@ def caption(methods: Sequence[Method]) -> str:
     text = (
         f"Loss in nats per held-out token, mean over {over} clients; lower is better. Brackets: 95% "
         "bootstrap interval over clients, each averaged over its runs and seeds first. Change: paired on the "
-        "same clients. Tokens, bytes and seconds are per run."
+        "same clients."
     )
     unfinished = [_unfinished_note(method) for method in methods if not method.complete]
     return " ".join([text, *unfinished])

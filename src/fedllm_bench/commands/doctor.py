@@ -96,7 +96,7 @@ def _assets() -> Iterator[Finding]:
     from fedllm_bench.assets import listing
 
     for asset in listing():
-        status, hint = ASSET_STATES.get(asset.state, ("ok", None))
+        status, hint = ASSET_STATES[asset.state]
         yield Finding(f"asset {asset.name}", status, asset.state, hint and hint.format(name=asset.name))
 
 
@@ -112,7 +112,9 @@ def _terminal() -> Iterator[Finding]:
         yield Finding("colour", "ok", "on" if sys.stderr.isatty() else "off: not a terminal")
 
 
-ASSET_STATES: Mapping[str, tuple[Status, str]] = {
+ASSET_STATES: Mapping[str, tuple[Status, str | None]] = {
+    "cached": ("ok", None),
+    "added": ("ok", None),
     "not fetched": ("note", "fetched when needed, or now: fedllm-bench assets fetch {name}"),
     "missing": ("broken", "fedllm-bench assets add {name} PATH"),
 }

@@ -118,7 +118,10 @@ def _print_plan(experiments: Sequence["Experiment"], above: Path, form: str) -> 
         quantity("memory", "memory_bytes", bytes_text),
         column("state", "state"),
     )
-    note = f"Estimates for {len(rows)} runs in {above / experiments[0].name}.")
+    note = f"Estimates for {len(rows)} runs in {above / experiments[0].name}."
+    if any(value is None for row in rows for value in row.values()):
+        note += " The rest is known once model and data are here: see fedllm-bench assets list."
+    print_rows(rows, columns, form, note)
 
 
 def _plan(experiment: "Experiment", above: Path, estimated: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +17,17 @@ __all__ = ["PACKED", "packed_rows", "same_rows", "supports_packing"]
 PACKED = "fedllm_bench_packed"
 
 _segments: ContextVar[tuple[int, ...]] = ContextVar("packed rows")
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Local windows that a model asked masks for, and those that its attention was told of; see `supports_packing`."""
+
+    asked: set[int] = field(default_factory=set)
+    told: set[int] = field(default_factory=set)
+
+
+_seen: ContextVar[_Windows | None] = ContextVar("windows seen", default=None)
 
 
 @contextmanager
@@ -50,6 +62,8 @@ def _packed_attention(
     """Causal attention inside each row; shapes (1, heads, tokens, width) in, (1, tokens, heads, width) out."""
     if softcap is not None or s_aux is not None or attention_mask is not None:
         raise NotImplementedError("packed attention has neither soft caps nor sinks nor masks")
+    if sliding_window and (seen := _seen.get()) is not None:
+        seen.told.add(sliding_window)
     lengths = _segments.get()
     grouped = query.shape[1] != key.shape[1]
     outputs = []
@@ -70,8 +84,10 @@ def _window(size: int, window: int, device: torch.device) -> Tensor:
     return (distance >= 0) & (distance < window)
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """Packed rows need no mask tensor: their lengths say it all."""
+def _no_mask(*_: Any, local_size: int | None = None, **__: Any) -> None:
+    """Packed rows need no mask tensor: their lengths and the window that the attention is told of say it all."""
+    if local_size and (seen := _seen.get()) is not None:
+        seen.asked.add(local_size)
 
 
 AttentionInterface.register(PACKED, _packed_attention)
@@ -82,7 +98,8 @@ AttentionMaskInterface.register(PACKED, _no_mask)
 def supports_packing(model: PreTrainedModel) -> bool:
     """Whether the model gives the same logits for two packed rows as for each alone; it is tried, not looked up.
 
-    Models with recurrent layers, position tables of their own or attention that bypasses the registry do not.
+    Models with recurrent layers, position tables of their own or attention that bypasses the registry do not; nor do
+    those whose local windows are written into masks alone, which short rows would not show.
     """
     if not getattr(model, "_supports_attention_backend", False):
         return False
@@ -91,6 +108,8 @@ def supports_packing(model: PreTrainedModel) -> bool:
     device = model.get_input_embeddings().weight.device
     usual = model.config._attn_implementation
     alone = [model(input_ids=row[None].to(device), use_cache=False).logits[0] for row in (first, second)]
+    windows = _Windows()
+    token = _seen.set(windows)
     try:
         model.set_attn_implementation(PACKED)
         places = torch.cat([torch.arange(len(first)), torch.arange(len(second))])
@@ -103,7 +122,10 @@ def supports_packing(model: PreTrainedModel) -> bool:
     except (NotImplementedError, ValueError, TypeError, LookupError, RuntimeError):
         return False
     finally:
+        _seen.reset(token)
         model.set_attn_implementation(usual)
+    if not windows.asked <= windows.told:
+        return False
     expected = torch.cat(alone).float()
     tolerance = 1e-4 if model.dtype == torch.float32 else 3e-2
     return bool((together.float() - expected).abs().max() <= tolerance * expected.abs().max())

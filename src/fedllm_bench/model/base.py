@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from fedllm_bench.errors import ModelError
 from fedllm_bench.model.attention import PACKED, packed_rows, same_rows, supports_packing
+from fedllm_bench.model.fused import fuse
 from fedllm_bench.model.layout import Layout
 from fedllm_bench.model.lora import LoraSpec, StackedLora
 from fedllm_bench.model.source import fingerprint, resolve
@@ -148,7 +149,8 @@ def load_model(
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is not a causal language model that can be loaded: {error}") from error
-    model.to(place).eval()
+    model.to(place).eval().requires_grad_(False)
+    fuse(model)
     packed = _choose_packing(model, packing, base)
     if packed:
         model.set_attn_implementation(PACKED)

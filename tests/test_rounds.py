@@ -1,0 +1,455 @@
+"""A round: who is drawn, what is merged, who is left out, and what stays with clients."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fedllm_bench import rng
+from fedllm_bench.examples import ChatExample, ClientData, Turn
+from fedllm_bench.federation.aggregate import WeightedMean
+from fedllm_bench.federation.algorithms import Algorithm, fedavg
+from fedllm_bench.federation.channel import Channel, Direct, Pipeline
+from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates
+from fedllm_bench.federation.executors.inprocess import InProcess
+from fedllm_bench.federation.messages import ClientReport, Job, RoundRecord, RunState, Update
+from fedllm_bench.federation.rounds import (
+    Executor,
+    RoundPlan,
+    constant,
+    cosine,
+    first_state,
+    run_round,
+    sample_cohort,
+)
+from fedllm_bench.federation.server import ServerOptimizer, chain, plain, scaled
+from fedllm_bench.federation.worker import JobResult, Worker
+from fedllm_bench.objectives.encoded import EncodedClients
+from fedllm_bench.tensors import Tensors
+from made_up import People, people
+from small_parts import language_model, sft, trainer
+
+SIZES = (1, 3, 6)
+START = {"w": torch.tensor([1.0, -2.0])}
+
+
+class Stated:
+    """An executor that trains nothing: clients send what was worked out by hand, [0.01, -0.02] * (i + 1) * r.
+
+    Args:
+        broken: clients that send something that is not a number.
+        empty: clients that have no samples.
+        extra: tensors that client i sends besides, `extra * (i + 1)`.
+    """
+
+    def __init__(self, broken: Sequence[int] = (), empty: Sequence[int] = (), extra: Tensors | None = None) -> None:
+        self.broken, self.empty, self.extra = broken, empty, extra or {}
+        self.jobs: list[Job] = []
+
+    def map(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
+        for job in jobs:
+            self.jobs.append(job)
+            able = [client for client in job.clients if client not in self.empty]
+            idle = [ClientReport(client, 0) for client in job.clients if client in self.empty]
+            yield JobResult([self._update(client, job) for client in able], idle, {"train": 0.5})
+
+    def _update(self, client: int, job: Job) -> Update:
+        delta = torch.tensor([0.01, -0.02]) * (client + 1) * job.round
+        if client in self.broken:
+            delta[1] = torch.inf
+        extra = {name: value * (client + 1) for name, value in self.extra.items()}
+        own = {"seen": job.own[client].get("seen", torch.zeros(1)) + job.round}
+        return Update(client, SIZES[client], {"w": delta}, extra, own, ClientReport(client, SIZES[client]))
+
+
+@dataclass
+class InMemory:
+    """What clients keep, and who asked for what."""
+
+    kept: dict[int, dict[int, Tensors]] = field(default_factory=dict)
+
+    def load(self, client: int, before: int) -> Tensors:
+        past = [round for round in self.kept.get(client, {}) if round < before]
+        return self.kept[client][max(past)] if past else {}
+
+    def save(self, client: int, round: int, own: Tensors) -> None:
+        self.kept.setdefault(client, {})[round] = own
+
+
+def plan(members: Sequence[int] = (0, 1, 2), **changes: Any) -> RoundPlan:
+    settings: dict[str, Any] = {
+        "seed": 0,
+        "cohort": 2,
+        "lr": constant(0.1, 0, 3),
+        "algorithm": fedavg(),
+        "channel": Pipeline([]),
+        "width": 1,
+    }
+    return RoundPlan(members=members, **{**settings, **changes})
+
+
+def one_round(
+    executor: Executor, state: RunState | None = None, members: Sequence[int] = (0, 1, 2), **changes: Any
+) -> tuple[RunState, RoundRecord]:
+    fixed = plan(members, **{"cohort": 3, **changes})
+    return run_round(fixed, state or first_state(fixed.algorithm, START), executor, InMemory())
+
+
+# -------------------------------------------------------------------------------------- golden numbers
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_fedavg_gives_the_numbers_worked_out_by_hand(width: int) -> None:
+    """Clients of 1, 3 and 6 samples; cohorts {1, 2}, {0, 2}, {0, 2}; w = [1, -2] at first."""
+    expected = [(1.02666664, -2.05333328), (1.08095229, -2.16190457), (1.16238093, -2.32476187)]
+    state, own = first_state(fedavg(), START), InMemory()
+    for members, numbers in zip([(1, 2), (0, 2), (0, 2)], expected, strict=True):
+        state, record = run_round(plan(members, width=width), state, Stated(), own)
+        assert record.cohort == members
+        torch.testing.assert_close(state.adapter["w"], torch.tensor(numbers), rtol=0, atol=1e-6)
+    assert state.round == 3
+
+
+def test_uniform_methods_and_channels_weigh_clients_alike() -> None:
+    class Uniform(Direct):
+        uniform = True
+
+    expected = START["w"] + torch.tensor([0.01, -0.02]) * 2
+    by_method, _ = one_round(Stated(), algorithm=Algorithm(uniform=True))
+    by_channel, _ = one_round(Stated(), channel=Pipeline([Direct(), Uniform()]))
+    for state in (by_method, by_channel):
+        torch.testing.assert_close(state.adapter["w"], expected, rtol=0, atol=1e-6)
+
+
+updates = st.lists(
+    st.tuples(st.lists(st.floats(-1e3, 1e3, width=32), min_size=3, max_size=3), st.floats(0.1, 1e4)), min_size=1
+)
+
+
+@given(updates)
+def test_the_running_mean_is_the_weighted_mean(pairs: list[tuple[list[float], float]]) -> None:
+    mean = WeightedMean()
+    for values, weight in pairs:
+        mean.add({"w": torch.tensor(values)}, weight)
+    weights = np.array([weight for _, weight in pairs])
+    expected = np.average(np.array([values for values, _ in pairs]), axis=0, weights=weights)
+    found = mean.result()
+    assert found is not None
+    np.testing.assert_allclose(found["w"].numpy(), expected, rtol=1e-5, atol=1e-3)
+
+
+def test_a_mean_of_nothing_is_nothing() -> None:
+    assert WeightedMean().result() is None
+
+
+# --------------------------------------------------------------------------------------------- server
+
+
+def remembering() -> ServerOptimizer:
+    """Adds half of what it gave last time."""
+
+    def step(merged: Tensors, state: Tensors, round: int) -> tuple[Tensors, Tensors]:
+        change = {name: value + 0.5 * state[name] for name, value in merged.items()}
+        return change, change
+
+    return ServerOptimizer(lambda adapter: {name: torch.zeros_like(value) for name, value in adapter.items()}, step)
+
+
+def steps_of(optimizer: ServerOptimizer, count: int = 3) -> list[float]:
+    state = optimizer.init({"w": torch.zeros(1)})
+    moves = []
+    for round in range(1, count + 1):
+        change, state = optimizer.step({"w": torch.ones(1)}, state, round)
+        moves.append(float(change["w"]))
+    return moves
+
+
+def test_server_optimizers_change_the_merged_update() -> None:
+    assert steps_of(plain()) == [1, 1, 1]
+    assert steps_of(scaled(0.25)) == [0.25, 0.25, 0.25]
+    assert steps_of(remembering()) == [1, 1.5, 1.75]
+
+
+def test_a_chain_applies_its_parts_in_order_and_keeps_their_states_apart() -> None:
+    assert steps_of(chain()) == steps_of(plain())
+    assert steps_of(chain(remembering())) == steps_of(remembering())
+    assert steps_of(chain(remembering(), scaled(2.0))) == [2, 3, 3.5]
+    # 1, 1.5, 1.75 into the second: 1; 1.5 + 0.5; 1.75 + 1
+    assert steps_of(chain(remembering(), remembering())) == [1, 2, 2.75]
+
+
+def test_a_server_learning_rate_scales_the_step() -> None:
+    whole, _ = one_round(Stated())
+    half, _ = one_round(Stated(), algorithm=fedavg(server_lr=0.5))
+    torch.testing.assert_close((half.adapter["w"] - START["w"]) * 2, whole.adapter["w"] - START["w"])
+
+
+def test_what_clients_send_besides_changes_what_the_server_shares() -> None:
+    def step(shared: Tensors, extra: Tensors, cohort: int, clients: int) -> Tensors:
+        return {"c": shared["c"] + extra["c"] * cohort / clients}
+
+    algorithm = Algorithm(uniform=True, share_init=lambda _: {"c": torch.zeros(2)}, share_step=step)
+    executor = Stated(extra={"c": torch.tensor([0.1, 0.2])})
+    state, own = first_state(algorithm, START), InMemory()
+    expected = [(0.166667, 0.333333), (0.3, 0.6), (0.433333, 0.866667)]  # SCAFFOLD's c, worked out by hand
+    for cohort, numbers in zip([(1, 2), (0, 2), (0, 2)], expected, strict=True):
+        fixed = plan(members=cohort, algorithm=algorithm)
+        before = state
+        state, _ = run_round(fixed, state, executor, own)
+        state = RunState(state.round, state.adapter, state.server, _out_of_three(before, state))
+        torch.testing.assert_close(state.shared["c"], torch.tensor(numbers), rtol=0, atol=1e-6)
+    torch.testing.assert_close(executor.jobs[-1].shared["c"], torch.tensor(expected[1]), rtol=0, atol=1e-6)
+
+
+def _out_of_three(before: RunState, after: RunState) -> Tensors:
+    """These rounds know of two members each, to fix the cohort; the clients are three."""
+    return {"c": before.shared["c"] + (after.shared["c"] - before.shared["c"]) * 2 / 3}
+
+
+# ------------------------------------------------------------------------------------------ left out
+
+
+def test_a_client_whose_update_is_not_finite_is_rejected_and_the_round_goes_on() -> None:
+    state, record = one_round(Stated(broken=[1]))
+    expected = START["w"] + torch.tensor([0.01, -0.02]) * (1 * 1 + 3 * 6) / 7
+    torch.testing.assert_close(state.adapter["w"], expected, rtol=0, atol=1e-6)
+    assert record.rejected == {1: "rejected: non-finite update"}
+    assert record.cohort == (0, 1, 2)
+    assert sorted(record.update_norms) == [0, 2]
+    assert [report.client for report in record.reports] == [0, 1, 2]
+
+
+def test_a_rejected_client_keeps_nothing_new() -> None:
+    own = InMemory()
+    run_round(plan(cohort=3), first_state(fedavg(), START), Stated(broken=[1]), own)
+    assert sorted(own.kept) == [0, 2]
+
+
+@pytest.mark.parametrize("executor", [Stated(broken=[0, 1, 2]), Stated(empty=[0, 1, 2])], ids=["broken", "empty"])
+def test_a_round_without_any_update_leaves_the_state_and_counts_on(executor: Stated) -> None:
+    before = first_state(Algorithm(server=remembering()), START)
+    after, record = one_round(executor, before, algorithm=Algorithm(server=remembering()))
+    assert (after.round, after.adapter, after.server, after.shared) == (1, before.adapter, before.server, before.shared)
+    assert len(record.rejected) == 3
+    assert (record.update_norm, record.bytes_up) == (0.0, 0)
+
+
+def test_a_client_without_samples_is_skipped_and_recorded() -> None:
+    state, record = one_round(Stated(empty=[2]))
+    expected = START["w"] + torch.tensor([0.01, -0.02]) * (1 * 1 + 2 * 3) / 4
+    torch.testing.assert_close(state.adapter["w"], expected, rtol=0, atol=1e-6)
+    assert record.rejected == {2: "skipped: no samples"}
+
+
+def test_a_client_none_of_whose_samples_can_be_used_is_skipped(tiny_model: Path, tmp_path: Path) -> None:
+    """The real trainer: one of the clients has nothing but empty answers."""
+    model = language_model(tiny_model)
+    objective = sft(model)
+    silent = [ChatExample(str(number), (Turn("user", "And?"), Turn("assistant", " "))) for number in range(3)]
+    crowd = People((*people(4, 2).members, ClientData("silent", silent, [])))
+    worker = Worker(trainer(model, objective), EncodedClients(crowd, objective, tmp_path), steps=1)
+    fixed = plan(cohort=3, width=3)
+    state, record = run_round(fixed, first_state(fixed.algorithm, model.lora.initial(0)), InProcess(worker), InMemory())
+    assert record.rejected == {2: "skipped: no samples"}
+    (report,) = (report for report in record.reports if report.client == 2)
+    assert (report.samples, report.steps, dict(report.notes)) == (0, 0, {"empty response": 3})
+    assert any(bool(value.any()) for name, value in state.adapter.items() if name.endswith("lora_B.weight"))
+
+
+# ------------------------------------------------------------------------------------------- cohorts
+
+
+@given(st.integers(0, 99), st.integers(1, 30), st.integers(1, 10))
+def test_a_cohort_has_the_size_asked_for_and_no_one_twice(seed: int, clients: int, cohort: int) -> None:
+    members = [10 * number for number in range(clients)]
+    drawn = sample_cohort(rng.stream(seed, "cohort", 1), members, cohort)
+    assert len(drawn) == min(clients, cohort)
+    assert drawn == sorted(set(drawn))
+    assert set(drawn) <= set(members)
+
+
+def cohorts(count: int, **changes: Any) -> list[tuple[int, ...]]:
+    fixed = plan(range(3), **changes)
+    state, own, drawn = first_state(fixed.algorithm, START), InMemory(), []
+    for _ in range(count):
+        state, record = run_round(fixed, state, Stated(), own)
+        drawn.append(record.cohort)
+    return drawn
+
+
+def test_cohorts_depend_on_seed_and_round_alone() -> None:
+    class Drawing(Direct):
+        def up(self, sent: Tensors, rng: np.random.Generator) -> tuple[Tensors, int]:
+            rng.random(1000)
+            return super().up(sent, rng)
+
+    expected = cohorts(12)
+    torch.rand(5)
+    np.random.default_rng().random(5)
+    assert cohorts(12) == expected
+    assert cohorts(12, channel=Pipeline([Drawing()])) == expected
+    assert cohorts(12, width=2, algorithm=fedavg(0.5)) == expected
+    assert cohorts(12, seed=1) != expected
+    assert len(set(expected)) > 1
+    # A round that is done again after a resume draws the same clients, whatever happened before.
+    _, record = run_round(plan(range(3)), RunState(6, START, {}, {}), Stated(), InMemory())
+    assert record.cohort == expected[6]
+
+
+def test_clients_are_drawn_about_equally_often() -> None:
+    counts = np.bincount(
+        [client for round in range(600) for client in sample_cohort(rng.stream(0, "cohort", round), range(20), 5)]
+    )
+    assert counts.min() > 110
+    assert counts.max() < 190
+
+
+def test_jobs_are_as_wide_as_the_plan_says_and_carry_the_rounds_learning_rate() -> None:
+    executor = Stated()
+    one_round(executor, RunState(2, START, {}, {}), width=2, lr=cosine(1.0, 0.2, 4))
+    assert [job.clients for job in executor.jobs] == [(0, 1), (2,)]
+    assert {job.round for job in executor.jobs} == {3}
+    assert executor.jobs[0].lr == pytest.approx(0.2 + 0.8 / 2)
+
+
+@given(st.floats(1e-6, 1), st.floats(0, 1e-6), st.integers(1, 200))
+def test_the_cosine_starts_at_lr_and_falls_towards_its_end(lr: float, lr_min: float, rounds: int) -> None:
+    rates = [cosine(lr, lr_min, rounds)(round) for round in range(1, rounds + 1)]
+    assert rates[0] == pytest.approx(lr)
+    assert all(a >= b for a, b in itertools.pairwise(rates))
+    assert rates[-1] >= lr_min
+    assert cosine(lr, lr_min, rounds)(rounds + 1) == pytest.approx(lr_min)
+
+
+# ------------------------------------------------------------------------------------------- channel
+
+
+@dataclass
+class Then(Channel):
+    """Applies a function on both sides, and says that it took `size` bytes."""
+
+    change: Callable[[Tensor], Tensor]
+    size: int
+    uniform: bool = False
+
+    def up(self, sent: Tensors, rng: np.random.Generator) -> tuple[Tensors, int]:
+        return {name: self.change(value) for name, value in sent.items()}, self.size
+
+    def merged(self, mean: Tensors, cohort: int, rng: np.random.Generator) -> Tensors:
+        return {name: self.change(value) * cohort for name, value in mean.items()}
+
+
+def test_channels_follow_one_another_on_both_sides_and_the_last_ones_bytes_count() -> None:
+    pipeline = Pipeline([Then(lambda x: x * 2, 100), Then(lambda x: x + 1, 7)])
+    draw = rng.stream(0, "test")
+    sent, size = pipeline.up({"w": torch.ones(1)}, draw)
+    assert (float(sent["w"]), size) == (3.0, 7)
+    assert float(pipeline.merged({"w": torch.ones(1)}, 3, draw)["w"]) == ((1 * 2 * 3) + 1) * 3
+
+
+def test_what_arrives_through_the_channel_is_what_is_merged() -> None:
+    state, record = one_round(
+        Stated(), channel=Pipeline([Then(lambda x: x * 2, 100)]), algorithm=Algorithm(uniform=True)
+    )
+    expected = START["w"] + torch.tensor([0.01, -0.02]) * 2 * 2 * 2 * 3  # mean 2, doubled twice, times the cohort
+    torch.testing.assert_close(state.adapter["w"], expected, rtol=0, atol=1e-5)
+    assert record.bytes_up == 300
+
+
+def test_each_client_and_round_has_noise_of_its_own() -> None:
+    drawn: list[float] = []
+
+    class Noting(Direct):
+        def up(self, sent: Tensors, rng: np.random.Generator) -> tuple[Tensors, int]:
+            drawn.append(rng.random())
+            return sent, 0
+
+    state, _ = one_round(Stated(), channel=Pipeline([Noting()]))
+    one_round(Stated(), state, channel=Pipeline([Noting()]))
+    one_round(Stated(), channel=Pipeline([Noting()]), width=3)
+    assert len(set(drawn[:6])) == 6
+    assert drawn[6:] == drawn[:3]
+
+
+def test_bytes_are_counted_both_ways() -> None:
+    _, record = one_round(Stated(extra={"c": torch.zeros(3)}))
+    assert record.bytes_up == 3 * (2 + 3) * 4
+    assert record.bytes_down == 3 * 2 * 4
+
+
+# -------------------------------------------------------------------------------------- kept on disk
+
+
+def state_of(round: int) -> RunState:
+    return RunState(round, {"a/b": torch.tensor([float(round)])}, {"0/m": torch.ones(2)}, {"c": torch.zeros(3)})
+
+
+def numbers(state: RunState | None) -> Mapping[str, Any] | None:
+    if state is None:
+        return None
+    parts = {"adapter": state.adapter, "server": state.server, "shared": state.shared}
+    return {"round": state.round, **{k: {n: v.tolist() for n, v in part.items()} for k, part in parts.items()}}
+
+
+def test_the_newest_checkpoint_comes_back_as_it_was_and_old_ones_go(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+    assert checkpoints.newest() is None
+    for round in range(1, 5):
+        checkpoints.save(state_of(round))
+    assert checkpoints.rounds() == [3, 4]
+    assert numbers(checkpoints.newest()) == numbers(state_of(4))
+
+
+@pytest.mark.parametrize("left", [0, 5, 60])
+def test_damaged_checkpoints_are_passed_over(tmp_path: Path, left: int) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for round in (1, 2, 3):
+        checkpoints.save(state_of(round))
+    for round in (3, 2):
+        path = tmp_path / f"round-{round:06}.safetensors"
+        path.write_bytes(path.read_bytes()[:left])
+    assert numbers(checkpoints.newest()) == numbers(state_of(1))
+
+
+def test_a_client_finds_what_it_kept_before_the_round_and_nothing_later(tmp_path: Path) -> None:
+    own = DiskStates(tmp_path, back=10)
+    for round in (2, 5, 7):
+        own.save(3, round, {"m": torch.tensor([float(round)])})
+    assert own.load(3, before=2) == {}
+    assert [float(own.load(3, before=round)["m"]) for round in (3, 5, 6, 7, 8)] == [2, 2, 5, 5, 7]
+    assert own.load(4, before=8) == {}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sets(st.integers(1, 20), min_size=1, max_size=8), st.integers(1, 5))
+def test_a_resume_within_reach_finds_what_it_needs_and_little_more_stays(
+    tmp_path_factory: pytest.TempPathFactory, rounds: set[int], back: int
+) -> None:
+    folder = tmp_path_factory.mktemp("own")
+    own = DiskStates(folder, back)
+    done: list[int] = []
+    for round in sorted(rounds):
+        own.save(0, round, {"m": torch.tensor([float(round)])})
+        done.append(round)
+        for start in range(max(0, round - back), round + 1):  # a resume from the state after round `start`
+            kept = own.load(0, before=start + 1)
+            earlier = [past for past in done if past <= start]
+            assert (float(kept["m"]) if kept else None) == (earlier[-1] if earlier else None)
+        assert len(list((folder / "0").iterdir())) <= back + 1
+
+
+def test_clients_are_given_what_they_kept_in_their_last_round(tmp_path: Path) -> None:
+    own, executor = DiskStates(tmp_path, back=2), Stated()
+    state = first_state(fedavg(), START)
+    for members in [(0, 1), (1, 2), (0, 1)]:
+        state, _ = run_round(plan(members), state, executor, own)
+    kept = [{client: kept.get("seen") for client, kept in job.own.items()} for job in executor.jobs]
+    assert kept == [{0: None}, {1: None}, {1: 1.0}, {2: None}, {0: 1.0}, {1: 3.0}]
