@@ -1,8 +1,8 @@
-"""Real tokens per second of the engine beside a loop of TRL trainers: same clients, samples, order, steps, first adapter.
+"""Real tokens per second of the engine beside a loop of TRL trainers: same clients, samples, order, steps and start.
 
 The peer builds a TRL `SFTTrainer` for each client in each round, with gradient checkpointing, micro-batches of 4 padded
-to the longest, accumulated 4 times, completion-only loss, and the precision stated. The two sides run in turn, each in a
-process of its own, so that a machine whose speed drifts is fair to both.
+to the longest, accumulated 4 times, completion-only loss, and the precision stated. The two sides run in turn, each in
+a process of its own, so that a machine whose speed drifts is fair to both.
 """
 
 import argparse

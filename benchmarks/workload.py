@@ -1,4 +1,4 @@
-"""The work that both sides of the throughput benchmark do: the same clients, samples, order, steps and first adapter."""
+"""The work that both sides of the throughput benchmark do: the same clients, samples, order, steps and adapter."""
 
 import json
 from pathlib import Path

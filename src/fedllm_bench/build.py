@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedllm_bench import assets
-from fedllm_bench.data import build_fed_chitchat, draw, drawn, with_samples
+from fedllm_bench.data import build_fed_chitchat, draw, draw_positions, with_samples
 from fedllm_bench.errors import ExperimentError
-from fedllm_bench.evaluate.heldout import choose_clients
 from fedllm_bench.examples import FederatedDataset
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.federation.algorithms import ALGORITHMS, Algorithm
@@ -44,6 +43,7 @@ __all__ = [
 
 
 def _fed_chitchat(held_out: float, progress: Progress, **options: Any) -> FederatedDataset:
+    """Conversations of 1,315 people; a client is a person, an example a reply with the turns before it."""
     path = assets.locate("chitchat", progress)
     return build_fed_chitchat(path, assets.cache_dir(), held_out=held_out, min_samples=1, progress=progress, **options)
 
@@ -129,16 +129,26 @@ def trained_clients(experiment: Experiment, dataset: FederatedDataset) -> Sequen
     data = experiment.data
     if data.client is None and data.drawn is None:
         return range(len(dataset))
-    chosen = data.client
     if data.drawn is not None:
-        chosen = drawn(dataset, data.drawn.index, data.drawn.of, experiment.seed).client_id(0)
+        return (int(draw_positions(dataset, data.drawn.of, experiment.seed)[data.drawn.index]),)
     for position in range(len(dataset)):
-        if dataset.client_id(position) == chosen:
+        if dataset.client_id(position) == data.client:
             return (position,)
     raise ExperimentError(
-        f"data.client: {dataset.name} has no client {chosen!r} with enough samples",
+        f"data.client: {dataset.name} has no client {data.client!r} with enough samples",
         f"lower data.min_samples, or choose another, such as {dataset.client_id(0)!r}",
     )
+
+
+def evaluated_clients(experiment: Experiment, dataset: FederatedDataset) -> list[int]:
+    """Positions of the clients whose held-out parts are scored, the same for every method of an experiment.
+
+    Drawn as local training draws its clients, so that those are among them and their own loss can be compared.
+    """
+    wanted = experiment.evaluate.clients
+    if wanted == "all" or wanted >= len(dataset):
+        return list(range(len(dataset)))
+    return sorted(int(position) for position in draw_positions(dataset, wanted, experiment.seed))
 
 
 def lora_spec(experiment: Experiment) -> LoraSpec:
@@ -180,10 +190,9 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
         local.keep_optimizer,
     )
     trainer = CohortTrainer(model, objective, algorithm.client, plan, compute.token_budget, experiment.seed)
-    wanted = None if experiment.evaluate.clients == "all" else experiment.evaluate.clients
     return Parts(
         dataset=dataset,
-        evaluated=choose_clients(len(dataset), wanted, experiment.seed),
+        evaluated=evaluated_clients(experiment, dataset),
         model=model,
         objective=objective,
         encoded=encoded,

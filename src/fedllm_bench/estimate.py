@@ -42,7 +42,7 @@ class Estimate:
 
 
 def estimate(experiment: Experiment) -> Estimate:
-    """Estimate a run from what is here; nothing is downloaded and no weights are loaded.
+    """Estimate a run from what is here; nothing is downloaded.
 
     Raises:
         ExperimentError: the experiment names something that does not exist.

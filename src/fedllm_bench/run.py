@@ -79,7 +79,7 @@ class _Run:
         checkpoints.thin_out()
         for path in (self.folder.rounds, self.folder.clients, self.folder.evaluations):
             # Before the first checkpoint nothing counts, the base's scores neither: they may be there in part.
-            records.keep(path, lambda record: 0 < state.round and record["round"] <= state.round)
+            records.keep(path, lambda record: state.round > 0 and record["round"] <= state.round)
         if state.round == 0:
             records.append(self.folder.evaluations, *self._base_scores())
         return state
@@ -221,7 +221,7 @@ def _score_record(round: int, client: str, score: ClientScore) -> dict[str, Any]
         "samples": score.samples,
         "tokens": score.tokens,
         "loss": _finite(score.loss),
-        "accuracy": score.accuracy,
+        "accuracy": _finite(score.accuracy),
         "skipped_samples": dict(score.notes),
     }
 

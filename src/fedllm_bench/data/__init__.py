@@ -2,7 +2,7 @@
 
 from fedllm_bench.data.chitchat import build_fed_chitchat
 from fedllm_bench.data.describe import Description, describe
-from fedllm_bench.data.partition import draw, drawn, only, with_samples
+from fedllm_bench.data.partition import draw, draw_positions, drawn, only, with_samples
 from fedllm_bench.data.stored import StoredDataset, content_fingerprint, write_dataset
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "content_fingerprint",
     "describe",
     "draw",
+    "draw_positions",
     "drawn",
     "only",
     "with_samples",

@@ -9,7 +9,7 @@ from fedllm_bench import rng
 from fedllm_bench.errors import DataError
 from fedllm_bench.examples import ClientData, FederatedDataset
 
-__all__ = ["draw", "drawn", "only", "with_samples"]
+__all__ = ["draw", "draw_positions", "drawn", "only", "with_samples"]
 
 
 class _View:
@@ -78,7 +78,7 @@ def draw(dataset: FederatedDataset, count: int, seed: int) -> FederatedDataset:
     Raises:
         DataError: there are not so many clients.
     """
-    return _View(dataset, np.sort(_draw(dataset, count, seed)), f"draw {count} {seed}")
+    return _View(dataset, np.sort(draw_positions(dataset, count, seed)), f"draw {count} {seed}")
 
 
 def drawn(dataset: FederatedDataset, index: int, of: int, seed: int) -> FederatedDataset:
@@ -89,11 +89,16 @@ def drawn(dataset: FederatedDataset, index: int, of: int, seed: int) -> Federate
     """
     if not 0 <= index < of:
         raise DataError(f"client {index} of {of} drawn clients does not exist", f"they are numbered from 0 to {of - 1}")
-    position = _draw(dataset, of, seed)[index]
+    position = draw_positions(dataset, of, seed)[index]
     return _View(dataset, np.array([position]), f"draw {of} {seed}, number {index}")
 
 
-def _draw(dataset: FederatedDataset, count: int, seed: int) -> np.ndarray[Any, Any]:
+def draw_positions(dataset: FederatedDataset, count: int, seed: int) -> np.ndarray[Any, Any]:
+    """Positions of the clients that `draw` gives, in the order they are drawn; a smaller draw is the start of a larger.
+
+    Raises:
+        DataError: there are not so many clients.
+    """
     if not 1 <= count <= len(dataset):
         raise DataError(
             f"{dataset.name}: {count} clients cannot be drawn", f"it has {len(dataset):,} clients to choose from"

@@ -1,18 +1,18 @@
 """Loss and token accuracy of a model on each client's held-out part."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from fedllm_bench import rng
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.layout import plan_micro_batches
 from fedllm_bench.objectives.encoded import EncodedClients
 from fedllm_bench.objectives.protocol import Objective, Row
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["ClientScore", "choose_clients", "evaluate"]
+__all__ = ["ClientScore", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,6 @@ class ClientScore:
     notes: Mapping[str, int]
 
 
-def choose_clients(clients: int, wanted: int | None, seed: int) -> list[int]:
-    """The clients that are evaluated: all, or some drawn by seed, the same for every method."""
-    if wanted is None or wanted >= clients:
-        return list(range(clients))
-    return sorted(int(i) for i in rng.stream(seed, "evaluated clients").choice(clients, wanted, replace=False))
-
-
 @torch.no_grad()
 def evaluate(
     model: LanguageModel,
@@ -54,7 +47,7 @@ def evaluate(
     token_budget: int,
     on_samples: Callable[[int], None] = lambda _: None,
 ) -> list[ClientScore]:
-    """Score held-out parts; clients without any sample that fits are left out of the result.
+    """Score held-out parts; a client without any sample that fits has no tokens and a loss that is not a number.
 
     Args:
         model: base with adapter sites.
@@ -80,7 +73,12 @@ def evaluate(
         totals.index_add_(0, torch.tensor([place[rows[i][0]] for i in chosen]), found)
         on_samples(len(chosen))
     return [
-        ClientScore(client, int(samples), int(tokens), loss / tokens, correct / tokens, parts[client].notes)
+        ClientScore(
+            client, int(samples), int(tokens), _ratio(loss, tokens), _ratio(correct, tokens), parts[client].notes
+        )
         for client, (samples, tokens, loss, correct) in zip(clients, totals.tolist(), strict=True)
-        if samples
     ]
+
+
+def _ratio(total: float, count: float) -> float:
+    return total / count if count else math.nan

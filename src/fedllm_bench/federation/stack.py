@@ -30,7 +30,7 @@ class AdapterStack:
             leaf.register_post_accumulate_grad_hook(self._adding_to(name))
 
     def _adding_to(self, name: str) -> Callable[[Tensor], None]:
-        """Move what a backward pass gives into the block; torch itself warns of gradients laid out like the block's views."""
+        """Move what a backward pass gives into the block; torch warns of gradients laid out like the block's views."""
 
         def move(leaf: Tensor) -> None:
             if leaf.grad is not None:

@@ -180,7 +180,7 @@ def _checkpoint_activations(model: PreTrainedModel, adapters: StackedLora, base:
             yield
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        # Layers are computed again while going back, when the forward's own blocks have been left, maybe in another thread.
+        # Layers are computed again while going back: the forward's own blocks have been left, maybe in another thread.
         return nullcontext(), again(same_rows(), adapters.same_binding())
 
     # transformers renames the method; versions before know the old name only.

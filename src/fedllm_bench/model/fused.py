@@ -31,11 +31,11 @@ def fuse(model: PreTrainedModel) -> list[str]:
         norm.forward = types.MethodType(_fused_norm, norm)
     if norms:
         done.append(f"{len(norms)} RMS norms")
-    home = sys.modules[type(model).__module__]
-    if getattr(home, "apply_rotary_pos_emb", _rotate) is not _rotate and _is_half_rotation(home.apply_rotary_pos_emb):
+    home: Any = sys.modules[type(model).__module__]
+    rotation = getattr(home, "apply_rotary_pos_emb", None)
+    if rotation is not None and _is_half_rotation(rotation):
         # The function of the modelling file: every model of that architecture in this process uses it from here on.
         home.apply_rotary_pos_emb = _rotate
-    if getattr(home, "apply_rotary_pos_emb", None) is _rotate:
         done.append("rotary embedding")
     return done
 
@@ -137,4 +137,5 @@ def _is_rms_norm(module: nn.Module) -> bool:
         return False
     x = torch.randn(3, weight.numel(), generator=torch.Generator().manual_seed(0)).to(weight)
     theirs, ours = module(x).float(), _fused_norm(module, x).float()
-    return theirs.shape == ours.shape and torch.allclose(theirs, ours, rtol=1e-2 if x.dtype != torch.float32 else 1e-5)
+    tolerance = 1e-5 if x.dtype == torch.float32 else 1e-2
+    return bool(theirs.shape == ours.shape and torch.allclose(theirs, ours, rtol=tolerance))

@@ -81,7 +81,10 @@ def _convert(gguf: Path, folder: Path) -> None:
     """Write a GGUF file's weights (dequantized), configuration and tokenizer as a Hugging Face folder."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from jinja2 import TemplateError
+
 from fedllm_bench.errors import ModelError
 from fedllm_bench.examples import Turn
 
@@ -99,7 +101,13 @@ def native(tokenizer: ChatTokenizer, turns: Sequence[Turn], trained: Trained) ->
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
 
     def text_of(count: int, opening: bool) -> str:
-        return tokenizer.apply_chat_template(messages[:count], tokenize=False, add_generation_prompt=opening)
+        try:
+            return tokenizer.apply_chat_template(messages[:count], tokenize=False, add_generation_prompt=opening)
+        except TemplateError as error:
+            raise ModelError(
+                f"the model's chat template refuses a conversation: {error}",
+                'set objective.template to "chatml" or another fixed template',
+            ) from error
 
     whole = text_of(len(turns), opening=False)
     segments: list[Segment] = []

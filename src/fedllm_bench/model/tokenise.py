@@ -75,18 +75,28 @@ class Codec:
         return self._tokenise(template(self.template)(self.tokenizer, turns, trained))
 
     def _tokenise(self, segments: Sequence[Segment]) -> Tokens:
-        text = "".join(segment.text for segment in segments)
-        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids = np.asarray(encoding["input_ids"], dtype=np.int32)
-        starts = np.asarray([start for start, _ in encoding["offset_mapping"]], dtype=np.int64)
-        ends = np.cumsum([len(segment.text) for segment in segments])
-        flags = np.asarray([segment.trained for segment in segments])
-        # A token belongs to the segment that its first character lies in.
-        owner = np.minimum(np.searchsorted(ends, starts, side="right"), len(flags) - 1)
-        trained = flags[owner] if len(ids) else np.zeros(0, dtype=np.bool_)
+        ids, trained = self._pieces(segments)
         opening = self._opening()
         ids = np.concatenate([opening, ids])
         return Tokens(ids, np.concatenate([np.zeros(len(opening), dtype=np.bool_), trained]))
+
+    def _pieces(self, segments: Sequence[Segment]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        text = "".join(segment.text for segment in segments)
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids = np.asarray(encoding["input_ids"], dtype=np.int32)
+        starts, stops = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2).T
+        ends = np.cumsum([len(segment.text) for segment in segments])
+        flags = np.asarray([segment.trained for segment in segments])
+        for answer in (np.flatnonzero(flags[1:] & ~flags[:-1]) + 1).tolist():
+            opens = ends[answer - 1]
+            if ((starts < opens) & (opens < stops)).any():
+                # A token that spans the end of a prompt and the start of its answer never comes up when the model
+                # generates after that prompt: the two are tokenised apart, as they are then.
+                parts = self._pieces(segments[:answer]), self._pieces(segments[answer:])
+                return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        # A token belongs to the segment that its first character lies in.
+        owner = np.minimum(np.searchsorted(ends, starts, side="right"), len(flags) - 1)
+        return ids, flags[owner] if len(ids) else np.zeros(0, dtype=np.bool_)
 
     def _opening(self) -> NDArray[np.int32]:
         """The token that the tokenizer itself puts before a text; a native template writes its own."""

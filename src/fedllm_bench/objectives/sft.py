@@ -17,6 +17,8 @@ from fedllm_bench.tensors import Tensors
 
 __all__ = ["SFT"]
 
+_RECIPE = 2  # raise it when the same conversation comes to be encoded otherwise, so that no cache is stale
+
 
 @dataclass(frozen=True)
 class SFT:
@@ -32,7 +34,7 @@ class SFT:
 
     @property
     def key(self) -> str:
-        return f"sft:{self.codec_key}"
+        return f"sft:{_RECIPE}:{self.codec_key}"
 
     def encode(self, example: ChatExample) -> tuple[Encoded, str | None] | Unusable:
         tokens = self.codec.encode(example)
