@@ -28,10 +28,12 @@ def test_the_example_by_hand_uses_no_engine() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [[], ["--real"]], ids=["tiny", "real"])
-def test_the_example_prints_how_close_the_two_are(words: list[str]) -> None:
+@pytest.mark.parametrize(("words", "close"), [([], 1e-4), (["--real"], 1e-3)], ids=["tiny", "real"])
+def test_the_example_prints_how_close_the_two_are(words: list[str], close: float) -> None:
+    # With 30 layers rounding alone does more, since Adam turns small differences of tiny gradients into whole steps:
+    # by hand in fp32 and by hand in fp64 end 5e-4 apart on the real model, by hand and the engine 2e-4.
     command = [sys.executable, str(EXAMPLES / "fedavg_by_hand.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = re.search(r"apart, relative +(\S+)", done.stdout)
     assert found is not None
-    assert float(found[1]) < 1e-4
+    assert float(found[1]) < close

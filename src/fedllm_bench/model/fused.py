@@ -106,7 +106,7 @@ class _Norm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         wide = x.float()
         width = x.shape[-1]
-        scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(width).add_(eps).rsqrt_()
+        scale: Tensor = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(width).add_(eps).rsqrt_()
         ctx.save_for_backward(x, scale, weight)
         return (wide * scale).to(x.dtype).mul_(weight)
 
