@@ -18,9 +18,9 @@ min_samples = 50
 clients = 40
 [local]
 steps = 5
-batch_size = 16
+batch_size = 4
 [federation]
-rounds = 3
+rounds = 2
 cohort = 4
 [evaluate]
 clients = 1

@@ -164,7 +164,7 @@ def test_a_run_killed_after_a_round_ends_with_the_same_bytes(bench: Bench, whole
 
 def test_a_run_killed_at_every_other_write_ends_with_the_same_bytes(bench: Bench, whole: dict[str, Any]) -> None:
     # Each sitting comes a few writes further than the one before; together they stop at writes of every kind.
-    for sitting in range(2, 40, 3):
+    for sitting in range(3, 40, 4):
         command = bench.start(die_at=sitting)
         if command.code() == 0:
             break
@@ -185,7 +185,7 @@ def test_a_run_killed_at_any_write_ends_with_the_same_bytes(bench: Bench, whole:
 
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(bench: Bench, whole: dict[str, Any]) -> None:
     draw = random.Random(5)
-    for _ in range(5):
+    for _ in range(4):
         command = bench.start()
         command.process.join(draw.uniform(0.1, 1.2))
         command.send(signal.SIGKILL)

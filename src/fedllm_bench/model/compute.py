@@ -79,5 +79,12 @@ def _look_up(wanted: Wanted, dtype: str, cohort: int) -> Compute:
         dtype = "bfloat16" if has_bf16_arithmetic(torch.device(device)) else "float32"
     width = WIDTHS[device] if wanted.width == "auto" else int(wanted.width)
     budget = TOKEN_BUDGETS[device] if wanted.token_budget == "auto" else int(wanted.token_budget)
-    threads = len(os.sched_getaffinity(0)) if wanted.threads == "auto" else int(wanted.threads)
+    threads = _cores() if wanted.threads == "auto" else int(wanted.threads)
     return Compute(device, dtype, min(width, cohort), budget, threads, wanted.packing)
+
+
+def _cores() -> int:
+    """Cores that this process may use; where the system cannot say, all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

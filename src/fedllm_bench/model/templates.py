@@ -117,7 +117,7 @@ def native(tokenizer: ChatTokenizer, turns: Sequence[Turn], trained: Trained) ->
             continue
         before = text_of(position, opening=True)
         # What follows the end-of-turn token is the template's layout, not something a model has to say.
-        through = text_of(position + 1, opening=False).rstrip("\n")
+        through = (whole if position + 1 == len(turns) else text_of(position + 1, opening=False)).rstrip("\n")
         if not (through.startswith(before) and whole.startswith(through)):
             raise ModelError(
                 "the model's chat template rewrites earlier turns, so that answers have no fixed place in the text",
