@@ -10,7 +10,6 @@ from fedllm_bench.tensors import (
     add,
     all_finite,
     axpy,
-    clone,
     nbytes,
     norm,
     prefixed,
@@ -67,14 +66,6 @@ def test_other_names_are_refused_and_named() -> None:
 
 def test_bytes_are_those_of_the_elements() -> None:
     assert nbytes({"a": torch.zeros(3), "b": torch.zeros(2, dtype=torch.bfloat16), "c": torch.zeros(0)}) == 16
-
-
-def test_a_clone_shares_no_memory_and_no_history() -> None:
-    one = {"a": torch.ones(2, requires_grad=True)}
-    copy = clone(one)
-    copy["a"][0] = 5
-    assert one["a"].tolist() == [1, 1]
-    assert not copy["a"].requires_grad
 
 
 @given(vectors, vectors)

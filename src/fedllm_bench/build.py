@@ -48,14 +48,10 @@ def _fed_chitchat(held_out: float, progress: Progress, **options: Any) -> Federa
     return build_fed_chitchat(path, assets.cache_dir(), held_out=held_out, min_samples=1, progress=progress, **options)
 
 
-def _sft(codec: Codec, codec_key: str) -> Objective:
-    return SFT(codec, codec_key)
-
-
 DATASETS: dict[str, Callable[..., FederatedDataset]] = {"fed-chitchat": _fed_chitchat}
 # What a dataset is built from; an estimate looks whether it is here.
 DATASET_ASSETS = {"fed-chitchat": ("chitchat",)}
-OBJECTIVES: dict[str, Callable[[Codec, str], Objective]] = {"sft": _sft}
+OBJECTIVES: dict[str, Callable[[Codec, str], Objective]] = {"sft": SFT}
 CHANNELS: dict[str, Callable[..., Channel]] = {}
 OPTIMIZERS: dict[str, Callable[[tuple[float, float], float], LocalOptimizer]] = {
     "adamw": lambda betas, decay: AdamW(betas=betas, weight_decay=decay)

@@ -11,7 +11,6 @@ __all__ = [
     "add",
     "all_finite",
     "axpy",
-    "clone",
     "nbytes",
     "norm",
     "prefixed",
@@ -67,11 +66,6 @@ def axpy(factor: float, x: Tensors, y: Tensors) -> dict[str, Tensor]:
 def zeros_like(a: Tensors) -> dict[str, Tensor]:
     """A dict of zeros with the names, shapes and types of `a`."""
     return {name: torch.zeros_like(value) for name, value in a.items()}
-
-
-def clone(a: Tensors) -> dict[str, Tensor]:
-    """A copy that shares no memory with `a`."""
-    return {name: value.detach().clone() for name, value in a.items()}
 
 
 def norm(a: Tensors) -> float:

@@ -5,10 +5,7 @@ from dataclasses import dataclass, field
 
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["ClientReport", "ClientState", "Job", "RoundRecord", "RunState", "Update"]
-
-# What stays with a client between rounds: its tensors, fetched by position; kept on disk by the store.
-ClientState = Mapping[str, Tensors]
+__all__ = ["ClientReport", "Job", "RoundRecord", "RunState", "Update"]
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,8 @@ class CohortTrainer:
                 stack.clip(self.plan.clip_norm)
             self.plan.optimizer.step(stack, memory, count, lr)
             self.hook.after_step(ctx, stack.params, lr)
-        ctx = TrainContext(round, clients, anchor, shared, owns, torch.ones(len(team), dtype=torch.bool))
+        everyone = torch.ones(len(team), dtype=torch.bool, device=self.model.device)
+        ctx = TrainContext(round, clients, anchor, shared, owns, everyone)
         updates = []
         for position, learner in enumerate(team):
             done = self.hook.finish(ctx, position, stack.one(position), learner.steps, lr)

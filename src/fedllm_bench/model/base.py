@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +97,20 @@ class LanguageModel:
         """Number of the base's parameters."""
         return sum(value.numel() for value in self.model.parameters())
 
+    @cached_property
+    def _multiplied(self) -> tuple[int, int]:
+        """Weights that every token meets, and those of the head; a table of embeddings of its own is only looked up."""
+        head, table = self.model.get_output_embeddings().weight, self.model.get_input_embeddings().weight
+        looked_up = 0 if table is head else table.numel()
+        return self.parameters() - head.numel() - looked_up, head.numel()
+
     def flops(self, lengths: list[int], scored: int, *, training: bool) -> float:
         """Floating point operations of the pass over rows of these lengths.
 
         2 P a token forward and 2 P backward (the frozen weights need no gradient), the head at scored places only,
         and 2 * 2 * layers * width * length^2 / 2 for causal attention each way.
         """
-        head = self.model.get_output_embeddings().weight.numel()
-        body = self.parameters() - head
+        body, head = self._multiplied
         config = self.model.config
         attention = 2 * config.num_hidden_layers * config.hidden_size * sum(n * n for n in lengths)
         forward = 2.0 * body * sum(lengths) + 2.0 * head * scored + attention
