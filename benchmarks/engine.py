@@ -26,7 +26,7 @@ def run(
     dataset, encoded = clients_and_rows(clients)
     objective = encoded.objective
     trainer = CohortTrainer(
-        model, objective, Plain(), LocalPlan(steps, BATCH, 1.0, AdamW()), token_budget=budget, seed=SEED
+        model, objective, Plain(), LocalPlan(BATCH, 1.0, AdamW()), token_budget=budget, seed=SEED
     )
     adapter = model.lora.initial(SEED)
     learners = [
@@ -38,9 +38,10 @@ def run(
         merger, reports = WeightedMean(), []
         for at in range(0, clients, width):
             for update in trainer.train(number, learners[at : at + width], adapter, {}, LR):
-                merger.add(update.delta, update.weight)
+                merger.add(update.client, update.delta, update.weight)
                 reports.append(update.report)
-        adapter = add(adapter, merger.result() or {})
+        merged = merger.result()
+        adapter = adapter if merged is None else add(adapter, merged.delta)
         tokens += sum(report.tokens for report in reports)
         flops += sum(report.flops for report in reports)
     seconds = time.perf_counter() - started

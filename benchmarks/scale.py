@@ -14,10 +14,10 @@ import torch
 from benchmarks.machine import save
 from fedllm_bench.data import StoredDataset, write_dataset
 from fedllm_bench.examples import ChatExample, ClientData, Turn
-from fedllm_bench.federation.algorithms import fedavg
 from fedllm_bench.federation.channel import Direct
 from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates
 from fedllm_bench.federation.executors.inprocess import InProcess
+from fedllm_bench.federation.methods.paper import fedavg
 from fedllm_bench.federation.optimizer import AdamW
 from fedllm_bench.federation.rounds import RoundPlan, constant, first_state, run_round
 from fedllm_bench.federation.trainer import CohortTrainer, LocalPlan
@@ -70,12 +70,12 @@ def main() -> None:
         model = load_model(str(folder / "model"), spec, dtype="float32", device="cpu")
         objective = SFT(Codec(model.tokenizer, "native", 128), "scale")
         trainer = CohortTrainer(
-            model, objective, fedavg().client, LocalPlan(2, 2, 1.0, AdamW(), keep_optimizer=True), 1024, seed=0
+            model, objective, fedavg().client, LocalPlan(2, 1.0, AdamW(), keep_optimizer=True), 1024, seed=0
         )
         plan = RoundPlan(0, range(len(dataset)), 10, constant(1e-3, 0, 1), fedavg(), Direct(), width=1)
         executor = InProcess(Worker(trainer, EncodedClients(dataset, objective, folder), steps=2))
         own, checkpoints = DiskStates(folder / "own", 2), Checkpoints(folder / "checkpoints", 2)
-        state = first_state(plan.algorithm, model.lora.initial(0))
+        state = first_state(plan, model.lora.initial(0))
         resident = []
         for _ in range(args.rounds):
             state, _ = run_round(plan, state, executor, own)

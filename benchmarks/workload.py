@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import save_file
 
-from fedllm_bench import assets, rng
+from fedllm_bench import assets
 from fedllm_bench.data import build_fed_chitchat, draw, with_samples
 from fedllm_bench.examples import FederatedDataset
-from fedllm_bench.federation.trainer import draw_batches
+from fedllm_bench.federation.trainer import shuffled_batches
 from fedllm_bench.model.base import load_tokenizer
 from fedllm_bench.model.lora import LoraSpec
 from fedllm_bench.model.tokenise import Codec
@@ -39,7 +39,7 @@ def write_workload(path: Path, clients: int, rounds: int, steps: int, init: dict
         cohort = []
         for position in range(clients):
             rows, name = encoded.part(position, "train"), dataset.client_id(position)
-            batches = draw_batches(rng.stream(SEED, "batches", number, name), len(rows), BATCH, steps)
+            batches = shuffled_batches(SEED, number, name, len(rows), BATCH, steps)
             samples = [rows[row] for batch in batches for row in batch]
             lengths += [len(sample["ids"]) for sample in samples]
             cohort.append(

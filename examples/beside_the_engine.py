@@ -15,13 +15,13 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from fedllm_bench import rng
 from fedllm_bench.data import write_dataset
 from fedllm_bench.examples import ChatExample, ClientData, FederatedDataset, Turn
-from fedllm_bench.federation.algorithms import fedavg
 from fedllm_bench.federation.channel import Direct
 from fedllm_bench.federation.checkpoint import DiskStates
 from fedllm_bench.federation.executors.inprocess import InProcess
+from fedllm_bench.federation.methods.paper import fedavg
 from fedllm_bench.federation.optimizer import AdamW
 from fedllm_bench.federation.rounds import RoundPlan, constant, first_state, run_round
-from fedllm_bench.federation.trainer import CohortTrainer, LocalPlan, draw_batches
+from fedllm_bench.federation.trainer import CohortTrainer, LocalPlan, shuffled_batches
 from fedllm_bench.federation.worker import Worker
 from fedllm_bench.model.base import load_model
 from fedllm_bench.model.lora import LoraSpec
@@ -72,7 +72,7 @@ def by_the_engine(
 ) -> tuple[Adapter, list[tuple[int, ...]]]:
     """The adapter after all rounds, and who took part in each."""
     plan = RoundPlan(SEED, range(3), COHORT, constant(LR, 0.0, ROUNDS), fedavg(), Direct(), width=COHORT)
-    state, cohorts = first_state(plan.algorithm, start), []
+    state, cohorts = first_state(plan, start), []
     for _ in range(ROUNDS):
         executor = InProcess(Worker(trainer, encoded, STEPS))
         state, record = run_round(plan, state, executor, DiskStates(folder, back=1))
@@ -91,8 +91,7 @@ def by_hand(
         team = []
         for client in cohort:
             held = [_conversation(codec, example) for example in dataset.load(client).train]
-            generator = rng.stream(SEED, "batches", number, dataset.client_id(client))
-            order = draw_batches(generator, len(held), BATCH, STEPS)
+            order = shuffled_batches(SEED, number, dataset.client_id(client), len(held), BATCH, STEPS)
             team.append((len(held), [[held[i] for i in batch] for batch in order]))
         adapter = fedavg_round(model, adapter, team, LR)
     return adapter
@@ -108,7 +107,7 @@ def compare(base: str, folder: Path) -> tuple[Adapter, Adapter, Adapter]:
     dataset = three_people(folder / "data")
     engine = load_model(base, SPEC, dtype="float32", device="cpu")
     objective = SFT(Codec(engine.tokenizer, "chatml", max_length=256), "by hand")
-    plan = LocalPlan(STEPS, BATCH, clip_norm=1.0, optimizer=AdamW())
+    plan = LocalPlan(BATCH, clip_norm=1.0, optimizer=AdamW())
     trainer = CohortTrainer(engine, objective, fedavg().client, plan, token_budget=512, seed=SEED)
     start = engine.lora.initial(SEED)
     engines, cohorts = by_the_engine(trainer, EncodedClients(dataset, objective, folder), start, folder / "own")

@@ -91,7 +91,7 @@ def trainer(
     token_budget: int = 300,
 ) -> CohortTrainer:
     """A cohort trainer with seed 7."""
-    plan = LocalPlan(1, batch_size, clip_norm, optimizer or AdamW(), keep_optimizer)
+    plan = LocalPlan(batch_size, clip_norm, optimizer or AdamW(), keep_optimizer)
     return CohortTrainer(model, objective, hook or Plain(), plan, token_budget, seed=7)
 
 

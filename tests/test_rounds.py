@@ -16,19 +16,20 @@ from torch import Tensor
 from fedllm_bench import rng
 from fedllm_bench.examples import ChatExample, ClientData, Turn
 from fedllm_bench.federation.aggregate import WeightedMean
-from fedllm_bench.federation.algorithms import Algorithm, fedavg
-from fedllm_bench.federation.channel import Channel, Direct, Pipeline
+from fedllm_bench.federation.algorithm import Algorithm
+from fedllm_bench.federation.channel import Direct, Pipeline, Sent
 from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates
 from fedllm_bench.federation.executors.inprocess import InProcess
 from fedllm_bench.federation.messages import ClientReport, Job, RoundRecord, RunState, Update
+from fedllm_bench.federation.methods.paper import fedavg
 from fedllm_bench.federation.rounds import (
     Executor,
     RoundPlan,
     constant,
     cosine,
     first_state,
+    fixed_cohort,
     run_round,
-    sample_cohort,
 )
 from fedllm_bench.federation.server import ServerOptimizer, chain, plain, scaled
 from fedllm_bench.federation.worker import JobResult, Worker
@@ -100,7 +101,7 @@ def one_round(
     executor: Executor, state: RunState | None = None, members: Sequence[int] = (0, 1, 2), **changes: Any
 ) -> tuple[RunState, RoundRecord]:
     fixed = plan(members, **{"cohort": 3, **changes})
-    return run_round(fixed, state or first_state(fixed.algorithm, START), executor, InMemory())
+    return run_round(fixed, state or first_state(fixed, START), executor, InMemory())
 
 
 # -------------------------------------------------------------------------------------- golden numbers
@@ -110,7 +111,7 @@ def one_round(
 def test_fedavg_gives_the_numbers_worked_out_by_hand(width: int) -> None:
     """Clients of 1, 3 and 6 samples; cohorts {1, 2}, {0, 2}, {0, 2}; w = [1, -2] at first."""
     expected = [(1.02666664, -2.05333328), (1.08095229, -2.16190457), (1.16238093, -2.32476187)]
-    state, own = first_state(fedavg(), START), InMemory()
+    state, own = first_state(plan(), START), InMemory()
     for members, numbers in zip([(1, 2), (0, 2), (0, 2)], expected, strict=True):
         state, record = run_round(plan(members, width=width), state, Stated(), own)
         assert record.cohort == members
@@ -138,12 +139,12 @@ updates = st.lists(
 def test_the_running_mean_is_the_weighted_mean(pairs: list[tuple[list[float], float]]) -> None:
     mean = WeightedMean()
     for values, weight in pairs:
-        mean.add({"w": torch.tensor(values)}, weight)
+        mean.add(0, {"w": torch.tensor(values)}, weight)
     weights = np.array([weight for _, weight in pairs])
     expected = np.average(np.array([values for values, _ in pairs]), axis=0, weights=weights)
     found = mean.result()
     assert found is not None
-    np.testing.assert_allclose(found["w"].numpy(), expected, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(found.delta["w"].numpy(), expected, rtol=1e-5, atol=1e-3)
 
 
 def test_a_mean_of_nothing_is_nothing() -> None:
@@ -198,7 +199,7 @@ def test_what_clients_send_besides_changes_what_the_server_shares() -> None:
 
     algorithm = Algorithm(uniform=True, share_init=lambda _: {"c": torch.zeros(2)}, share_step=step)
     executor = Stated(extra={"c": torch.tensor([0.1, 0.2])})
-    state, own = first_state(algorithm, START), InMemory()
+    state, own = first_state(plan(algorithm=algorithm), START), InMemory()
     expected = [(0.166667, 0.333333), (0.3, 0.6), (0.433333, 0.866667)]  # SCAFFOLD's c, worked out by hand
     for cohort, numbers in zip([(1, 2), (0, 2), (0, 2)], expected, strict=True):
         fixed = plan(members=cohort, algorithm=algorithm)
@@ -229,13 +230,13 @@ def test_a_client_whose_update_is_not_finite_is_rejected_and_the_round_goes_on()
 
 def test_a_rejected_client_keeps_nothing_new() -> None:
     own = InMemory()
-    run_round(plan(cohort=3), first_state(fedavg(), START), Stated(broken=[1]), own)
+    run_round(plan(cohort=3), first_state(plan(), START), Stated(broken=[1]), own)
     assert sorted(own.kept) == [0, 2]
 
 
 @pytest.mark.parametrize("executor", [Stated(broken=[0, 1, 2]), Stated(empty=[0, 1, 2])], ids=["broken", "empty"])
 def test_a_round_without_any_update_leaves_the_state_and_counts_on(executor: Stated) -> None:
-    before = first_state(Algorithm(server=remembering()), START)
+    before = first_state(plan(algorithm=Algorithm(server=remembering())), START)
     after, record = one_round(executor, before, algorithm=Algorithm(server=remembering()))
     assert (after.round, after.adapter, after.server, after.shared) == (1, before.adapter, before.server, before.shared)
     assert len(record.rejected) == 3
@@ -257,7 +258,7 @@ def test_a_client_none_of_whose_samples_can_be_used_is_skipped(tiny_model: Path,
     crowd = People((*people(4, 2).members, ClientData("silent", silent, [])))
     worker = Worker(trainer(model, objective), EncodedClients(crowd, objective, tmp_path), steps=1)
     fixed = plan(cohort=3, width=3)
-    state, record = run_round(fixed, first_state(fixed.algorithm, model.lora.initial(0)), InProcess(worker), InMemory())
+    state, record = run_round(fixed, first_state(fixed, model.lora.initial(0)), InProcess(worker), InMemory())
     assert record.rejected == {2: "skipped: no samples"}
     (report,) = (report for report in record.reports if report.client == 2)
     assert (report.samples, report.steps, dict(report.notes)) == (0, 0, {"empty response": 3})
@@ -270,7 +271,7 @@ def test_a_client_none_of_whose_samples_can_be_used_is_skipped(tiny_model: Path,
 @given(st.integers(0, 99), st.integers(1, 30), st.integers(1, 10))
 def test_a_cohort_has_the_size_asked_for_and_no_one_twice(seed: int, clients: int, cohort: int) -> None:
     members = [10 * number for number in range(clients)]
-    drawn = sample_cohort(rng.stream(seed, "cohort", 1), members, cohort)
+    drawn = fixed_cohort(seed, 1, members, cohort)
     assert len(drawn) == min(clients, cohort)
     assert drawn == sorted(set(drawn))
     assert set(drawn) <= set(members)
@@ -278,7 +279,7 @@ def test_a_cohort_has_the_size_asked_for_and_no_one_twice(seed: int, clients: in
 
 def cohorts(count: int, **changes: Any) -> list[tuple[int, ...]]:
     fixed = plan(range(3), **changes)
-    state, own, drawn = first_state(fixed.algorithm, START), InMemory(), []
+    state, own, drawn = first_state(fixed, START), InMemory(), []
     for _ in range(count):
         state, record = run_round(fixed, state, Stated(), own)
         drawn.append(record.cohort)
@@ -287,9 +288,9 @@ def cohorts(count: int, **changes: Any) -> list[tuple[int, ...]]:
 
 def test_cohorts_depend_on_seed_and_round_alone() -> None:
     class Drawing(Direct):
-        def up(self, sent: Tensors, rng: np.random.Generator) -> tuple[Tensors, int]:
+        def up(self, sent: Sent, state: Tensors, rng: np.random.Generator) -> Sent:
             rng.random(1000)
-            return super().up(sent, rng)
+            return super().up(sent, state, rng)
 
     expected = cohorts(12)
     torch.rand(5)
@@ -306,7 +307,7 @@ def test_cohorts_depend_on_seed_and_round_alone() -> None:
 
 def test_clients_are_drawn_about_equally_often() -> None:
     counts = np.bincount(
-        [client for round in range(600) for client in sample_cohort(rng.stream(0, "cohort", round), range(20), 5)]
+        [client for round in range(600) for client in fixed_cohort(0, round, range(20), 5)]
     )
     assert counts.min() > 110
     assert counts.max() < 190
@@ -333,26 +334,27 @@ def test_the_cosine_starts_at_lr_and_falls_towards_its_end(lr: float, lr_min: fl
 
 
 @dataclass
-class Then(Channel):
+class Then(Direct):
     """Applies a function on both sides, and says that it took `size` bytes."""
 
     change: Callable[[Tensor], Tensor]
     size: int
     uniform: bool = False
 
-    def up(self, sent: Tensors, rng: np.random.Generator) -> tuple[Tensors, int]:
-        return {name: self.change(value) for name, value in sent.items()}, self.size
+    def up(self, sent: Sent, state: Tensors, rng: np.random.Generator) -> Sent:
+        return Sent({name: self.change(value) for name, value in sent.tensors.items()}, self.size)
 
-    def merged(self, mean: Tensors, cohort: int, rng: np.random.Generator) -> Tensors:
-        return {name: self.change(value) * cohort for name, value in mean.items()}
+    def merged(self, mean: Tensors, taken: int, state: Tensors, rng: np.random.Generator) -> tuple[Tensors, Tensors]:
+        return {name: self.change(value) * taken for name, value in mean.items()}, state
 
 
 def test_channels_follow_one_another_on_both_sides_and_the_last_ones_bytes_count() -> None:
     pipeline = Pipeline([Then(lambda x: x * 2, 100), Then(lambda x: x + 1, 7)])
     draw = rng.stream(0, "test")
-    sent, size = pipeline.up({"w": torch.ones(1)}, draw)
-    assert (float(sent["w"]), size) == (3.0, 7)
-    assert float(pipeline.merged({"w": torch.ones(1)}, 3, draw)["w"]) == ((1 * 2 * 3) + 1) * 3
+    sent = pipeline.up(Sent({"w": torch.ones(1)}, 4), {}, draw)
+    assert (float(sent.tensors["w"]), sent.bytes) == (3.0, 7)
+    merged, _ = pipeline.merged({"w": torch.ones(1)}, 3, {}, draw)
+    assert float(merged["w"]) == ((1 * 2 * 3) + 1) * 3
 
 
 def test_what_arrives_through_the_channel_is_what_is_merged() -> None:
@@ -368,9 +370,9 @@ def test_each_client_and_round_has_noise_of_its_own() -> None:
     drawn: list[float] = []
 
     class Noting(Direct):
-        def up(self, sent: Tensors, rng: np.random.Generator) -> tuple[Tensors, int]:
+        def up(self, sent: Sent, state: Tensors, rng: np.random.Generator) -> Sent:
             drawn.append(rng.random())
-            return sent, 0
+            return sent
 
     state, _ = one_round(Stated(), channel=Pipeline([Noting()]))
     one_round(Stated(), state, channel=Pipeline([Noting()]))
@@ -389,13 +391,26 @@ def test_bytes_are_counted_both_ways() -> None:
 
 
 def state_of(round: int) -> RunState:
-    return RunState(round, {"a/b": torch.tensor([float(round)])}, {"0/m": torch.ones(2)}, {"c": torch.zeros(3)})
+    return RunState(
+        round,
+        {"a/b": torch.tensor([float(round)])},
+        {"0/m": torch.ones(2)},
+        {"c": torch.zeros(3)},
+        {"layer": torch.ones(2, 2) * round},
+        {"0/clip": torch.tensor(0.5)},
+    )
 
 
 def numbers(state: RunState | None) -> Mapping[str, Any] | None:
     if state is None:
         return None
-    parts = {"adapter": state.adapter, "server": state.server, "shared": state.shared}
+    parts = {
+        "adapter": state.adapter,
+        "server": state.server,
+        "shared": state.shared,
+        "base": state.base,
+        "channel": state.channel,
+    }
     return {"round": state.round, **{k: {n: v.tolist() for n, v in part.items()} for k, part in parts.items()}}
 
 
@@ -448,7 +463,7 @@ def test_a_resume_within_reach_finds_what_it_needs_and_little_more_stays(
 
 def test_clients_are_given_what_they_kept_in_their_last_round(tmp_path: Path) -> None:
     own, executor = DiskStates(tmp_path, back=2), Stated()
-    state = first_state(fedavg(), START)
+    state = first_state(plan(), START)
     for members in [(0, 1), (1, 2), (0, 1)]:
         state, _ = run_round(plan(members), state, executor, own)
     kept = [{client: kept.get("seen") for client, kept in job.own.items()} for job in executor.jobs]

@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedllm_bench import rng
 from fedllm_bench.federation.hooks import Plain, TrainContext
 from fedllm_bench.federation.messages import Update
 from fedllm_bench.federation.optimizer import AdamW
 from fedllm_bench.federation.stack import AdapterStack
-from fedllm_bench.federation.trainer import CohortTrainer, Learner, draw_batches
+from fedllm_bench.federation.trainer import CohortTrainer, Learner, shuffled_batches
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.lora import LoraSpec
 from fedllm_bench.objectives.encoded import EncodedClients
@@ -146,7 +145,8 @@ def test_a_clients_loss_is_the_mean_over_its_own_trained_tokens(tiny_model: Path
 
 
 def stack_of(shape: tuple[int, int], clients: int) -> AdapterStack:
-    return AdapterStack({"w": torch.linspace(-1, 1, shape[0] * shape[1]).view(shape)}, clients, torch.device("cpu"))
+    start = {"w": torch.linspace(-1, 1, shape[0] * shape[1]).view(shape)}
+    return AdapterStack([start] * clients, torch.device("cpu"), lambda name: True)
 
 
 @settings(deadline=None, max_examples=30)
@@ -179,7 +179,8 @@ def test_adamw_steps_every_client_as_torch_does(lr: float, b1: float, b2: float,
 
 @given(st.floats(1e-3, 10), st.integers(0, 1000))
 def test_each_clients_gradient_is_clipped_as_torch_clips_it(largest: float, seed: int) -> None:
-    stack = AdapterStack({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, 3, torch.device("cpu"))
+    start = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}
+    stack = AdapterStack([start] * 3, torch.device("cpu"), lambda name: True)
     draw = torch.Generator().manual_seed(seed)
     sizes = torch.tensor([0.01, 1.0, 100.0])
     stack.grads["a"].copy_(torch.randn(3, 3, 4, generator=draw) * sizes[:, None, None])
@@ -259,7 +260,7 @@ def test_a_method_may_replace_the_gradients_of_each_client(tiny_model: Path, tmp
 def test_batches_are_full_and_go_through_all_examples_before_any_comes_again(
     examples: int, batch_size: int, steps: int, seed: int
 ) -> None:
-    batches = draw_batches(rng.stream(seed, "batches"), examples, batch_size, steps)
+    batches = shuffled_batches(seed, 1, "someone", examples, batch_size, steps)
     assert [len(batch) for batch in batches] == [batch_size] * steps
     order = [row for batch in batches for row in batch]
     for start in range(0, len(order), examples):

@@ -8,20 +8,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedllm_bench import assets
-from fedllm_bench.data import build_fed_chitchat, draw, draw_positions, with_samples
-from fedllm_bench.errors import ExperimentError
+from fedllm_bench.data import cap, draw, draw_positions, group_by, nearest, pool, with_samples
+from fedllm_bench.data.table import DATASETS
+from fedllm_bench.errors import DataError, ExperimentError
 from fedllm_bench.examples import FederatedDataset
-from fedllm_bench.experiment import Experiment
-from fedllm_bench.federation.algorithms import ALGORITHMS, Algorithm
-from fedllm_bench.federation.channel import Channel, Pipeline
+from fedllm_bench.experiment import Data, Experiment, Local
+from fedllm_bench.federation.algorithm import Algorithm
+from fedllm_bench.federation.algorithms import ALGORITHMS
+from fedllm_bench.federation.channel import ChannelSpec, Pipeline, Terms
 from fedllm_bench.federation.executors.inprocess import InProcess
-from fedllm_bench.federation.optimizer import AdamW, LocalOptimizer
-from fedllm_bench.federation.rounds import Executor, RoundPlan, constant, cosine
-from fedllm_bench.federation.trainer import CohortTrainer, LocalPlan
+from fedllm_bench.federation.optimizer import SGD, AdamW, AdamWHF, LocalOptimizer
+from fedllm_bench.federation.keys import Keys
+from fedllm_bench.federation.needs import PRIVATE_DENIES, Part, refuse_without_meaning
+from fedllm_bench.federation.rounds import (
+    Executor,
+    RoundPlan,
+    Sampling,
+    cohort_of_the_paper,
+    constant,
+    cosine,
+    fixed_cohort,
+    poisson_cohort,
+)
+from fedllm_bench.federation.trainer import CohortTrainer, Draw, LocalPlan, batches_of_the_paper, shuffled_batches
 from fedllm_bench.federation.worker import Worker
 from fedllm_bench.model.base import LanguageModel, load_model
 from fedllm_bench.model.compute import Compute, resolve_compute
 from fedllm_bench.model.lora import LoraSpec
+from fedllm_bench.model.quantize import QUANTIZATIONS, require_library
 from fedllm_bench.model.source import BASE_ASSETS
 from fedllm_bench.model.tokenise import Codec
 from fedllm_bench.objectives.encoded import EncodedClients
@@ -30,7 +44,7 @@ from fedllm_bench.objectives.sft import SFT
 from fedllm_bench.progress import SILENT, Progress
 
 __all__ = [
-    "DATASET_ASSETS",
+    "DATASETS",
     "Parts",
     "build",
     "build_data",
@@ -42,27 +56,17 @@ __all__ = [
 ]
 
 
-def _fed_chitchat(held_out: float, progress: Progress, **options: Any) -> FederatedDataset:
-    """Conversations of 1,315 people; a client is a person, an example a reply with the turns before it."""
-    path = assets.locate("chitchat", progress)
-    return build_fed_chitchat(path, assets.cache_dir(), held_out=held_out, min_samples=1, progress=progress, **options)
-
-
-DATASETS: dict[str, Callable[..., FederatedDataset]] = {"fed-chitchat": _fed_chitchat}
-# What a dataset is built from; an estimate looks whether it is here.
-DATASET_ASSETS = {"fed-chitchat": ("chitchat",)}
 OBJECTIVES: dict[str, Callable[[Codec, str], Objective]] = {"sft": SFT}
-CHANNELS: dict[str, Callable[..., Channel]] = {}
-OPTIMIZERS: dict[str, Callable[[tuple[float, float], float], LocalOptimizer]] = {
-    "adamw": lambda betas, decay: AdamW(betas=betas, weight_decay=decay)
+CHANNELS: dict[str, Callable[..., ChannelSpec]] = {}
+SAMPLINGS: dict[str, Sampling] = {"fixed": fixed_cohort, "poisson": poisson_cohort, "paper": cohort_of_the_paper}
+DRAWS: dict[str, Draw] = {"shuffled": shuffled_batches, "paper": batches_of_the_paper}
+OPTIMIZERS: dict[str, Callable[[Local], LocalOptimizer]] = {
+    "adamw": lambda local: AdamW(local.betas, weight_decay=local.weight_decay),
+    "adamw_hf": lambda local: AdamWHF(local.betas, weight_decay=local.weight_decay),
+    "sgd": lambda local: SGD(local.momentum, local.weight_decay),
 }
 EXECUTORS: dict[str, Callable[[Worker], Executor]] = {"inprocess": InProcess}
 SCHEDULES: dict[str, Callable[[float, float, int], Callable[[int], float]]] = {"cosine": cosine, "constant": constant}
-QUANTIZATIONS = {"none": None}
-
-# The options of a dataset's builder, which its signature does not show since data settings come in between.
-_DATA_OPTIONS = {"fed-chitchat": ("context_turns", "min_words", "seed")}
-
 
 @dataclass(frozen=True)
 class Parts:
@@ -72,6 +76,7 @@ class Parts:
         dataset: all clients.
         evaluated: positions of the clients whose held-out parts are scored.
         compute: width, token budget, threads and precision in force.
+        has_personal_models: whether clients end with a model, or part of one, of their own.
     """
 
     dataset: FederatedDataset
@@ -82,6 +87,7 @@ class Parts:
     plan: RoundPlan
     executor: Executor
     compute: Compute
+    has_personal_models: bool
 
 
 def check(experiment: Experiment) -> Algorithm:
@@ -96,35 +102,76 @@ def check(experiment: Experiment) -> Algorithm:
         ("local.optimizer", experiment.local.optimizer, OPTIMIZERS),
         ("executor.name", experiment.executor.name, EXECUTORS),
         ("model.quantization", experiment.model.quantization, QUANTIZATIONS),
+        ("federation.sampling", experiment.federation.sampling, SAMPLINGS),
+        ("local.draw", experiment.local.draw, DRAWS),
     ):
         _row(key, name, table)
-    _known_options(f"data.{experiment.data.name}", experiment.data.options, _DATA_OPTIONS[experiment.data.name])
-    for channel in experiment.channel:
-        _call("channel", _row("channel.name", channel.name, CHANNELS), channel.options)
+    data = experiment.data
+    _require_fitting(f"data.{data.name}", _data_options(DATASETS[data.name].build), data.options)
     name = experiment.algorithm.name
     algorithm: Algorithm = _call(
         f"algorithm.{name}", _row("algorithm.name", name, ALGORITHMS), experiment.algorithm.options
     )
+    parts = [Part(f"channel {name}", spec.denies) for name, spec in channel_specs(experiment)]
+    if experiment.federation.private:
+        parts.append(Part("federation.private", PRIVATE_DENIES))
+    refuse_without_meaning(name, algorithm, parts)
+    if experiment.federation.cohort < algorithm.least_cohort:
+        raise ExperimentError(
+            f"{name} needs at least {algorithm.least_cohort} clients a round, not {experiment.federation.cohort}",
+            "raise federation.cohort",
+        )
     return algorithm
+
+
+def channel_specs(experiment: Experiment) -> list[tuple[str, ChannelSpec]]:
+    """The channels of an experiment with their names, in its order, their options checked."""
+    return [
+        (channel.name, _call(f"channel.{channel.name}", _row("channel.name", channel.name, CHANNELS), channel.options))
+        for channel in experiment.channel
+    ]
+
+
+def keys_of(experiment: Experiment, algorithm: Algorithm) -> Keys:
+    """Which tensors train and travel: what the method says, and what the experiment keeps with clients."""
+    return Keys(algorithm.keys.frozen, (*algorithm.keys.private, *experiment.federation.private))
 
 
 def build_data(experiment: Experiment, progress: Progress = SILENT) -> FederatedDataset:
     """The clients that an experiment speaks of."""
     data = experiment.data
-    dataset = DATASETS[data.name](data.held_out, progress, **data.options)
-    dataset = with_samples(dataset, data.min_samples, data.max_samples)
-    return draw(dataset, data.clients, experiment.seed) if data.clients is not None else dataset
+    dataset = DATASETS[data.name].build(data.held_out, progress, **data.options)
+    dataset = with_samples(_in_group(data, dataset), data.min_samples, data.max_samples)
+    if data.cap is not None:
+        dataset = cap(dataset, data.cap, experiment.seed)
+    if data.clients is not None:
+        dataset = draw(dataset, data.clients, experiment.seed)
+    return pool(dataset) if data.pool else dataset
+
+
+def _in_group(data: Data, dataset: FederatedDataset) -> FederatedDataset:
+    if data.group is None or data.group_by is None:
+        return dataset
+    try:
+        return group_by(dataset, data.group_by, data.groups.get(data.group, (data.group,)))
+    except DataError as error:
+        named = f"; data.groups has {', '.join(data.groups)}" if data.groups else ""
+        raise DataError(f"data.group: {error.message}", f"{error.hint}{named}") from error
 
 
 def trained_clients(experiment: Experiment, dataset: FederatedDataset) -> Sequence[int]:
-    """Positions of the clients that may take part in rounds: all, or the one that local training chose.
+    """Positions of the clients that may take part in rounds: all, or the one that the experiment chose.
 
     Raises:
         ExperimentError: there is no such client.
     """
     data = experiment.data
-    if data.client is None and data.drawn is None:
+    if not data.chooses_client:
         return range(len(dataset))
+    if data.pool:
+        return (len(dataset) - 1,)
+    if data.client_samples is not None:
+        return (nearest(dataset, data.client_samples),)
     if data.drawn is not None:
         return (int(draw_positions(dataset, data.drawn.of, experiment.seed)[data.drawn.index]),)
     for position in range(len(dataset)):
@@ -142,9 +189,10 @@ def evaluated_clients(experiment: Experiment, dataset: FederatedDataset) -> list
     Drawn as local training draws its clients, so that those are among them and their own loss can be compared.
     """
     wanted = experiment.evaluate.clients
-    if wanted == "all" or wanted >= len(dataset):
-        return list(range(len(dataset)))
-    return sorted(int(position) for position in draw_positions(dataset, wanted, experiment.seed))
+    clients = len(dataset) - experiment.data.pool  # the pooled client comes last and has nothing held out
+    if wanted == "all" or wanted >= clients:
+        return list(range(clients))
+    return sorted(int(position) for position in draw_positions(dataset, wanted, experiment.seed, clients))
 
 
 def lora_spec(experiment: Experiment) -> LoraSpec:
@@ -162,6 +210,7 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
         progress: shows downloads and conversions.
     """
     algorithm = check(experiment)
+    require_library(experiment.model.quantization)
     dataset = build_data(experiment, progress)
     members = trained_clients(experiment, dataset)
     if experiment.model.base in BASE_ASSETS:
@@ -174,18 +223,33 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
         device=compute.device,
         packing=compute.packing,
         gradient_checkpointing=experiment.executor.gradient_checkpointing,
+        quantization=experiment.model.quantization,
     )
     objective = make_objective(experiment, model.tokenizer, model.fingerprint)
     encoded = EncodedClients(dataset, objective, assets.cache_dir())
     local = experiment.local
     plan = LocalPlan(
-        local.steps,
         local.batch_size,
         local.clip_norm or None,
-        OPTIMIZERS[local.optimizer](local.betas, local.weight_decay),
+        OPTIMIZERS[local.optimizer](local),
         local.keep_optimizer,
+        local.accumulation,
+        DRAWS[local.draw],
     )
-    trainer = CohortTrainer(model, objective, algorithm.client, plan, compute.token_budget, experiment.seed)
+    keys = keys_of(experiment, algorithm)
+    keys.require_sense(model.lora.shapes)
+    trainer = CohortTrainer(
+        model, objective, algorithm.client, plan, compute.token_budget, experiment.seed, keys, algorithm.beside
+    )
+    federation = experiment.federation
+    terms = Terms(
+        clients=len(members),
+        samples=sum(dataset.size(member) for member in members),
+        cohort=min(federation.cohort, len(members)),
+        rounds=federation.rounds,
+        sampling=federation.sampling,
+        lr=local.lr,
+    )
     return Parts(
         dataset=dataset,
         evaluated=evaluated_clients(experiment, dataset),
@@ -195,14 +259,17 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
         plan=RoundPlan(
             seed=experiment.seed,
             members=members,
-            cohort=experiment.federation.cohort,
-            lr=SCHEDULES[local.schedule](local.lr, local.lr_min, experiment.federation.rounds),
+            cohort=federation.cohort,
+            lr=SCHEDULES[local.schedule](local.lr, local.lr_min, federation.rounds),
             algorithm=algorithm,
-            channel=Pipeline([CHANNELS[channel.name](**channel.options) for channel in experiment.channel]),
+            channel=Pipeline([spec.bind(terms) for _, spec in channel_specs(experiment)]),
             width=compute.width,
+            keys=keys,
+            sampling=SAMPLINGS[experiment.federation.sampling],
         ),
         executor=EXECUTORS[experiment.executor.name](Worker(trainer, encoded, local.steps)),
         compute=compute,
+        has_personal_models=bool(keys.private) or "per-client models" in algorithm.needs,
     )
 
 
@@ -234,6 +301,11 @@ def _options(builder: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(builder).parameters.values())
 
 
+def _data_options(builder: Callable[..., Any]) -> list[inspect.Parameter]:
+    """What the table of a dataset's name may hold; the other parameters come from `[data]` itself."""
+    return [parameter for parameter in _options(builder) if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
 def _row(key: str, name: str, table: Mapping[str, Any]) -> Any:
     if name in table:
         return table[name]
@@ -252,11 +324,26 @@ def _known_options(where: str, options: Mapping[str, Any], known: Sequence[str])
 
 def _call(where: str, builder: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     """Call a builder with options that fit its signature, whole numbers passing as floats."""
-    parameters = {parameter.name: parameter for parameter in _options(builder)}
+    _require_fitting(where, _options(builder), options)
+    try:
+        return builder(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
+    except ExperimentError as error:
+        raise ExperimentError(f"{where}: {error.message}", error.hint) from None
+
+
+def _require_fitting(where: str, known: Sequence[inspect.Parameter], options: Mapping[str, Any]) -> None:
+    """Refuse options that are not among the parameters, or not of the kind of their defaults."""
+    parameters = {parameter.name: parameter for parameter in known}
     _known_options(where, options, list(parameters))
     for name, value in options.items():
         kind = type(parameters[name].default)
-        fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+        fits = isinstance(value, kind) or (kind is float and isinstance(value, int)) or _is_array(kind, value)
         if not fits or (isinstance(value, bool) and kind is not bool):
-            raise ExperimentError(f"{where}.{name}: expected {kind.__name__}, got {value!r}")
-    return builder(**options)
+            raise ExperimentError(f"{where}.{name}: expected {_WORDS.get(kind, kind.__name__)}, got {value!r}")
+
+
+_WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", tuple: "an array"}
+
+
+def _is_array(kind: type, value: Any) -> bool:
+    return kind is tuple and isinstance(value, list)

@@ -1,6 +1,5 @@
 """One run from its first round to the saved adapter, or from wherever it stopped."""
 
-import hashlib
 import json
 import math
 import time
@@ -12,15 +11,14 @@ from typing import Any
 from fedllm_bench import records
 from fedllm_bench.build import build, check
 from fedllm_bench.environment import describe, require_same
-from fedllm_bench.evaluate.heldout import ClientScore, evaluate
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates
 from fedllm_bench.federation.messages import ClientReport, RoundRecord, RunState
 from fedllm_bench.federation.rounds import first_state, run_round
 from fedllm_bench.model.peft_format import save_adapter
 from fedllm_bench.progress import SILENT, Progress, Task
-from fedllm_bench.store import RunFolder, replacing, telling_of_full_disk, write_json
-from fedllm_bench.tensors import Tensors
+from fedllm_bench.scores import base_scores, finite, round_scores
+from fedllm_bench.store import RunFolder, telling_of_full_disk, write_json
 
 __all__ = ["execute"]
 
@@ -73,7 +71,7 @@ class _Run:
         state = checkpoints.newest()
         if state is None:
             adapter = self.parts.model.lora.initial(self.experiment.seed)
-            state = first_state(self.parts.plan.algorithm, adapter)
+            state = first_state(self.parts.plan, adapter)
         self.parts.model.lora.require_shape(state.adapter, str(self.folder.checkpoints))
         self.folder.sweep()
         checkpoints.thin_out()
@@ -81,7 +79,10 @@ class _Run:
             # Before the first checkpoint nothing counts, the base's scores neither: they may be there in part.
             records.keep(path, lambda record: state.round > 0 and record["round"] <= state.round)
         if state.round == 0:
-            records.append(self.folder.evaluations, *self._base_scores())
+            records.append(
+                self.folder.evaluations,
+                *base_scores(self.experiment, self.parts, self.folder.path.parent, self.progress),
+            )
         return state
 
     def _rounds(self, state: RunState, checkpoints: Checkpoints, own: DiskStates) -> None:
@@ -94,7 +95,9 @@ class _Run:
                 seconds = {**record.seconds, "checkpoint": checkpoint_seconds}
                 if self._is_evaluated(state.round):
                     before = time.perf_counter()
-                    records.append(self.folder.evaluations, *self._scores(state.round, state.adapter))
+                    records.append(
+                        self.folder.evaluations, *round_scores(self.experiment, self.parts, state, own, self.progress)
+                    )
                     seconds["evaluate"] = time.perf_counter() - before
                 seconds["total"] = time.perf_counter() - started + checkpoint_seconds
                 records.append(self.folder.clients, *self._client_records(record))
@@ -123,44 +126,6 @@ class _Run:
         every = self.experiment.evaluate.every
         return round == self.experiment.federation.rounds or (every > 0 and round % every == 0)
 
-    # --- scores
-
-    def _scores(self, round: int, adapter: Tensors | None) -> list[dict[str, Any]]:
-        parts, settings = self.parts, self.experiment.evaluate
-        what = "base model" if adapter is None else f"round {round}"
-        with self.progress.task(f"held-out loss, {what}", unit="samples") as task:
-            scores = evaluate(
-                parts.model,
-                parts.objective,
-                parts.encoded,
-                parts.evaluated,
-                adapter,
-                samples=settings.samples,
-                token_budget=parts.compute.token_budget,
-                on_samples=task.advance,
-            )
-        return [_score_record(round, parts.dataset.client_id(score.client), score) for score in scores]
-
-    def _base_scores(self) -> list[dict[str, Any]]:
-        """The base model's scores, computed once for all runs of an experiment that score it on the same clients."""
-        parts, settings = self.parts, self.experiment.evaluate
-        facts = (
-            parts.model.fingerprint,
-            parts.dataset.fingerprint,
-            parts.objective.key,
-            list(parts.evaluated),
-            settings.samples,
-            parts.compute,
-            parts.model.packed,
-        )
-        key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
-        path = self.folder.path.parent / f"base-{key}.jsonl"
-        if not path.exists():
-            rows = self._scores(0, None)
-            with replacing(path) as scratch:
-                records.append(scratch, *rows)
-        return list(records.read(path))
-
     # --- records
 
     def _client_records(self, record: RoundRecord) -> list[dict[str, Any]]:
@@ -172,10 +137,10 @@ class _Run:
                 "steps": report.steps,
                 "tokens": report.tokens,
                 "trained_tokens": report.trained_tokens,
-                "loss_first": _finite(report.loss_first),
-                "loss_last": _finite(report.loss_last),
-                "loss": _finite(report.loss),
-                "update_norm": _finite(record.update_norms.get(report.client)),
+                "loss_first": finite(report.loss_first),
+                "loss_last": finite(report.loss_last),
+                "loss": finite(report.loss),
+                "update_norm": finite(record.update_norms.get(report.client)),
                 "status": record.rejected.get(report.client, "ok"),
                 "skipped_samples": dict(report.notes),
             }
@@ -184,12 +149,13 @@ class _Run:
 
     def _round_record(self, record: RoundRecord, seconds: Mapping[str, float]) -> dict[str, Any]:
         name = self.parts.dataset.client_id
+        spent = self.parts.plan.channel.account(record.round)
         return {
             "round": record.round,
             "cohort": [name(client) for client in record.cohort],
             "rejected": [name(client) for client in record.rejected],
             "lr": record.lr,
-            "train_loss": _finite(_mean_loss(record.reports)),
+            "train_loss": finite(_mean_loss(record.reports)),
             "steps": sum(report.steps for report in record.reports),
             "samples": sum(report.steps for report in record.reports) * self.experiment.local.batch_size,
             "tokens": sum(report.tokens for report in record.reports),
@@ -197,7 +163,8 @@ class _Run:
             "flops": sum(report.flops for report in record.reports),
             "bytes_up": record.bytes_up,
             "bytes_down": record.bytes_down,
-            "update_norm": _finite(record.update_norm),
+            "update_norm": finite(record.update_norm),
+            **({} if spent is None else {"privacy": dict(spent)}),
             "seconds": {name: round(value, 4) for name, value in seconds.items()},
         }
 
@@ -207,23 +174,6 @@ def _mean_loss(reports: Sequence[ClientReport]) -> float | None:
     good = [report for report in reports if report.loss is not None and math.isfinite(report.loss)]
     tokens = sum(report.trained_tokens for report in good)
     return sum(float(report.loss or 0.0) * report.trained_tokens for report in good) / tokens if tokens else None
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has neither infinity nor not-a-number; both become null."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _score_record(round: int, client: str, score: ClientScore) -> dict[str, Any]:
-    return {
-        "round": round,
-        "client": client,
-        "samples": score.samples,
-        "tokens": score.tokens,
-        "loss": _finite(score.loss),
-        "accuracy": _finite(score.accuracy),
-        "skipped_samples": dict(score.notes),
-    }
 
 
 def _tell(task: Task, row: Mapping[str, Any]) -> None:

@@ -61,8 +61,14 @@ class Data(Table):
         min_samples: clients with fewer training samples are left out.
         max_samples: clients with more training samples are left out; null leaves none out.
         held_out: share of each client's samples kept for evaluation.
+        cap: training samples that a client keeps at most, drawn by seed; null keeps all.
         clients: this many clients are drawn by seed; null takes all.
+        group_by: a field that clients carry, such as `language`.
+        group: only clients whose field has this value, or one of the values of this name in `groups`.
+        groups: names for several values of the field.
         client: only this client trains.
+        client_samples: only the client trains whose number of training samples is nearest to this.
+        pool: one client trains on the training samples of all.
         drawn: only the client drawn at this place trains; set when `local` expands.
         options: of the builder, from the table that carries its name.
     """
@@ -71,16 +77,34 @@ class Data(Table):
     min_samples: Natural = 20
     max_samples: Positive | None = None
     held_out: Share = 0.2
+    cap: Positive | None = None
     clients: Positive | None = None
+    group_by: str | None = None
+    group: str | None = None
+    groups: dict[str, Texts] = Field(default_factory=dict)
     client: str | None = None
+    client_samples: Positive | None = None
+    pool: bool = False
     drawn: Drawn | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_way_to_choose_the_client(self) -> "Data":
-        if self.client is not None and self.drawn is not None:
-            raise ValueError("`client` and `drawn` both choose the client that trains; keep one")
+        chosen = [name for name in ("client", "drawn", "client_samples", "pool") if getattr(self, name) not in (None, False)]
+        if len(chosen) > 1:
+            raise ValueError(f"`{chosen[0]}` and `{chosen[1]}` both choose the client that trains; keep one")
         return self
+
+    @model_validator(mode="after")
+    def _a_group_is_of_a_field(self) -> "Data":
+        if self.group is not None and self.group_by is None:
+            raise ValueError("`group` needs `group_by`, the field of clients that it is a value of")
+        return self
+
+    @property
+    def chooses_client(self) -> bool:
+        """Whether it says which one client trains."""
+        return self.pool or any(choice is not None for choice in (self.client, self.drawn, self.client_samples))
 
 
 class Lora(Table):
@@ -120,10 +144,14 @@ class Local(Table):
         lr_min: learning rate that the cosine ends at.
         schedule: how the learning rate moves from round to round.
         optimizer: name of the local optimizer.
-        betas: decay rates of its two moments.
-        weight_decay: decoupled from the gradient.
+        betas: decay rates of the two moments of `adamw` and `adamw_hf`.
+        momentum: of `sgd`.
+        weight_decay: decoupled from the gradient, but part of it in `sgd`.
         clip_norm: bound on a client's gradient norm; 0 leaves gradients alone.
         keep_optimizer: whether a client's moments last from round to round.
+        draw: how a round's samples are chosen: shuffled passes over the data, or as the paper's scripts do (`paper`).
+        accumulation: a step's samples are cut into so many groups whose mean losses count the same, as where gradients
+            of micro-batches are averaged; 1 weighs every token of the step alike.
     """
 
     steps: Positive = 10
@@ -133,16 +161,35 @@ class Local(Table):
     schedule: Literal["cosine", "constant"] = "cosine"
     optimizer: str = "adamw"
     betas: Betas = (0.9, 0.999)
+    momentum: Share = 0.0
     weight_decay: Rate = 0.0
     clip_norm: Rate = 1.0
     keep_optimizer: bool = False
+    draw: str = "shuffled"
+    accumulation: Positive = 1
+
+    @model_validator(mode="after")
+    def _groups_are_equal(self) -> "Local":
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"batch_size {self.batch_size} cannot be cut into {self.accumulation} equal groups")
+        return self
 
 
 class Federation(Table):
-    """How many rounds, and how many clients are drawn for each."""
+    """How many rounds, and who takes part.
+
+    Args:
+        rounds: of the run.
+        cohort: clients drawn for a round; with Poisson sampling their expected number.
+        sampling: how they are drawn: a fixed number without replacement, each for itself (`poisson`), or as the
+            paper's scripts do (`paper`).
+        private: patterns of adapter tensors that each client trains and keeps, such as `*lora_B*`.
+    """
 
     rounds: Positive
     cohort: Positive
+    sampling: str = "fixed"
+    private: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
 class Algorithm(Table):

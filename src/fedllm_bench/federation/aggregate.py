@@ -1,19 +1,52 @@
-"""How the cohort's updates become one: a running mean that never holds two of them."""
+"""How the cohort's updates become one; by default a running mean that never holds two of them."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedllm_bench.tensors import Tensors, axpy, scale
 
-__all__ = ["Aggregate", "WeightedMean", "weighted_mean"]
+__all__ = ["Aggregate", "Gathering", "Merged", "WeightedMean", "mean_of", "weighted_mean"]
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What an aggregate may read of the round whose updates it merges.
+
+    Args:
+        seed: of the run.
+        round: number of the round, from 1.
+        adapter: the global adapter that the cohort started from.
+        base: what has been added to the base's layers; see `RunState`.
+    """
+
+    seed: int
+    round: int
+    adapter: Tensors
+    base: Tensors
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a cohort's updates became.
+
+    Args:
+        delta: what the server optimizer takes as the merged update.
+        base: what is now added to the base's layers; None leaves it as it was.
+        personal: client -> a model made for it alone, which it starts from next time.
+    """
+
+    delta: Tensors
+    base: Tensors | None = None
+    personal: Mapping[int, Tensors] = field(default_factory=dict)
 
 
 class Aggregate(Protocol):
     """Takes updates one by one, in cohort order, and gives the merged one."""
 
-    def add(self, update: Tensors, weight: float) -> None: ...
+    def add(self, client: int, delta: Tensors, weight: float) -> None: ...
 
-    def result(self) -> Tensors | None:
+    def result(self) -> Merged | None:
         """The merged update, or None where nothing was added."""
         ...
 
@@ -25,15 +58,26 @@ class WeightedMean:
         self._sum: Tensors | None = None
         self._weight = 0.0
 
-    def add(self, update: Tensors, weight: float) -> None:
-        wide = {name: value.double() for name, value in update.items()}
+    def add(self, client: int, delta: Tensors, weight: float) -> None:
+        wide = {name: value.double() for name, value in delta.items()}
         self._sum = scale(wide, weight) if self._sum is None else axpy(weight, wide, self._sum)
         self._weight += weight
 
-    def result(self) -> Tensors | None:
+    def result(self) -> Merged | None:
         if self._sum is None:
             return None
-        return {name: (value / self._weight).float() for name, value in self._sum.items()}
+        return Merged({name: (value / self._weight).float() for name, value in self._sum.items()})
 
 
-weighted_mean: Callable[[], Aggregate] = WeightedMean
+def weighted_mean(gathering: Gathering) -> Aggregate:
+    """The aggregate of most methods."""
+    return WeightedMean()
+
+
+def mean_of(updates: Mapping[int, tuple[Tensors, float]]) -> Tensors:
+    """The weighted mean of updates that are all at hand: client -> (update, weight)."""
+    mean = WeightedMean()
+    for client, (delta, weight) in updates.items():
+        mean.add(client, delta, weight)
+    merged = mean.result()
+    return {} if merged is None else merged.delta

@@ -36,6 +36,8 @@ class Checkpoints:
             **prefixed("adapter", state.adapter),
             **prefixed("server", state.server),
             **prefixed("shared", state.shared),
+            **prefixed("base", state.base),
+            **prefixed("channel", state.channel),
         }
         with replacing(self._path(state.round)) as scratch:
             save_file({name: value.contiguous() for name, value in tensors.items()}, scratch)
@@ -53,9 +55,8 @@ class Checkpoints:
                 tensors = load_file(self._path(round))
             except SafetensorError:
                 continue
-            return RunState(
-                round, unprefixed("adapter", tensors), unprefixed("server", tensors), unprefixed("shared", tensors)
-            )
+            parts = ("adapter", "server", "shared", "base", "channel")
+            return RunState(round, *(unprefixed(part, tensors) for part in parts))
         return None
 
     def rounds(self) -> list[int]:

@@ -19,6 +19,7 @@ class Job:
         shared: what the server sends besides, such as SCAFFOLD's c.
         own: for each client what it kept from its last round.
         lr: learning rate of the round.
+        base: what methods with exact aggregation have added to the base's layers; see `RunState`.
     """
 
     round: int
@@ -27,6 +28,7 @@ class Job:
     shared: Tensors
     own: Mapping[int, Tensors]
     lr: float
+    base: Tensors = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Update:
     Args:
         client: its position in the dataset.
         weight: number of its training examples, n_i.
-        delta: its adapter less the global one; leaves the client.
+        delta: its adapter less the global one, of the tensors that leave the client.
         extra: further tensors that leave the client, such as SCAFFOLD's change of c_i.
         own: tensors that stay with the client until its next round.
         report: what is known about the training.
@@ -84,12 +86,17 @@ class RunState:
         adapter: the global adapter, fp32.
         server: the server optimizer's tensors.
         shared: tensors the server sends to clients besides the adapter.
+        base: name of an adapted layer -> what has been added to its weight, in units of the adapter's scaling,
+            (out, in); empty unless the method changes the base.
+        channel: what the channel remembers on the server, such as an adaptive clipping bound.
     """
 
     round: int
     adapter: Tensors
     server: Tensors
     shared: Tensors
+    base: Tensors = field(default_factory=dict)
+    channel: Tensors = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,39 @@
 """The federated round, a function from one state to the next."""
 
 import math
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-
 from fedllm_bench import rng
-from fedllm_bench.federation.algorithms import Algorithm
-from fedllm_bench.federation.channel import Channel
+from fedllm_bench.federation.aggregate import Gathering, Merged, WeightedMean
+from fedllm_bench.federation.algorithm import Algorithm
+from fedllm_bench.federation.channel import Channel, Sent, arriving
+from fedllm_bench.federation.keys import Keys, kept_personal
 from fedllm_bench.federation.messages import ClientReport, Job, RoundRecord, RunState, Update
 from fedllm_bench.federation.server import apply_update
 from fedllm_bench.federation.worker import JobResult
-from fedllm_bench.tensors import Tensors, all_finite, nbytes, norm, prefixed, unprefixed
+from fedllm_bench.tensors import Tensors, all_finite, nbytes, norm, prefixed, unprefixed, zeros_like
 
-__all__ = ["Executor", "OwnStates", "RoundPlan", "constant", "cosine", "first_state", "run_round", "sample_cohort"]
+__all__ = [
+    "Executor",
+    "OwnStates",
+    "RoundPlan",
+    "Sampling",
+    "cohort_of_the_paper",
+    "constant",
+    "cosine",
+    "first_state",
+    "fixed_cohort",
+    "poisson_cohort",
+    "run_round",
+]
+
+# (seed, round, members, cohort size) -> the members drawn, in their order.
+Sampling = Callable[[int, int, Sequence[int], int], list[int]]
 
 
 class Executor(Protocol):
@@ -36,6 +52,28 @@ class OwnStates(Protocol):
     def save(self, client: int, round: int, own: Tensors) -> None: ...
 
 
+def fixed_cohort(seed: int, round: int, members: Sequence[int], cohort: int) -> list[int]:
+    """As many members as asked for, drawn without replacement; all of them where there are no more."""
+    if len(members) <= cohort:
+        return list(members)
+    generator = rng.stream(seed, "cohort", round)
+    places = generator.choice(len(members), cohort, replace=False, shuffle=False)
+    return [members[place] for place in sorted(places.tolist())]
+
+
+def poisson_cohort(seed: int, round: int, members: Sequence[int], cohort: int) -> list[int]:
+    """Each member for itself with probability cohort / members: the number varies, and may be zero."""
+    draws = rng.stream(seed, "cohort", round).random(len(members))
+    return [member for member, draw in zip(members, draws, strict=True) if draw * len(members) < cohort]
+
+
+def cohort_of_the_paper(seed: int, round: int, members: Sequence[int], cohort: int) -> list[int]:
+    """The choice of the paper's scripts: Python's generator, seeded with the round from 0, whatever the run's seed."""
+    if len(members) <= cohort:
+        return list(members)
+    return [members[place] for place in sorted(random.Random(round - 1).sample(range(len(members)), cohort))]
+
+
 @dataclass(frozen=True)
 class RoundPlan:
     """All that is fixed over the rounds of a run.
@@ -48,6 +86,8 @@ class RoundPlan:
         algorithm: the method.
         channel: what updates go through.
         width: clients trained in one pass.
+        keys: which tensors travel.
+        sampling: draws the cohort.
     """
 
     seed: int
@@ -57,6 +97,8 @@ class RoundPlan:
     algorithm: Algorithm
     channel: Channel
     width: int
+    keys: Keys = Keys()  # noqa: RUF009 (frozen)
+    sampling: Sampling = fixed_cohort
 
 
 def cosine(lr: float, lr_min: float, rounds: int) -> Callable[[int], float]:
@@ -69,17 +111,12 @@ def constant(lr: float, lr_min: float, rounds: int) -> Callable[[int], float]:
     return lambda round: lr
 
 
-def sample_cohort(generator: np.random.Generator, members: Sequence[int], cohort: int) -> list[int]:
-    """Members drawn without replacement, in their order; all of them where there are no more than asked for."""
-    if len(members) <= cohort:
-        return list(members)
-    places = generator.choice(len(members), cohort, replace=False, shuffle=False)
-    return [members[place] for place in sorted(places.tolist())]
-
-
-def first_state(algorithm: Algorithm, adapter: Tensors) -> RunState:
+def first_state(plan: RoundPlan, adapter: Tensors) -> RunState:
     """The state before the first round."""
-    return RunState(0, adapter, algorithm.server.init(adapter), algorithm.share_init(adapter))
+    algorithm, travels = plan.algorithm, plan.keys.leaving(adapter)
+    return RunState(
+        0, adapter, algorithm.server.init(travels), algorithm.share_init(travels), channel=plan.channel.init()
+    )
 
 
 def run_round(
@@ -101,9 +138,9 @@ def run_round(
         on_client: told of each client that is done.
     """
     round = state.round + 1
-    cohort = sample_cohort(rng.stream(plan.seed, "cohort", round), plan.members, plan.cohort)
+    cohort = plan.sampling(plan.seed, round, plan.members, plan.cohort)
     jobs = _Jobs(plan, state, own, cohort)
-    merger = _Merger(plan, own, round)
+    merger = _Merger(plan, state, own)
     seconds: dict[str, float] = defaultdict(float)
     for result in executor.map(jobs):
         for name, value in result.seconds.items():
@@ -117,9 +154,8 @@ def run_round(
             on_client(update.report)
         seconds["aggregate"] += time.perf_counter() - started
     started = time.perf_counter()
-    after, update_norm = merger.step(state)
+    after, update_norm = merger.step()
     seconds["aggregate"] += time.perf_counter() - started
-    down = (nbytes(state.adapter) + nbytes(state.shared)) * len(cohort)
     record = RoundRecord(
         round=round,
         cohort=tuple(cohort),
@@ -129,10 +165,18 @@ def run_round(
         update_norm=update_norm,
         lr=plan.lr(round),
         bytes_up=merger.bytes_up,
-        bytes_down=down,
+        bytes_down=_bytes_down(plan, state) * len(cohort),
         seconds=dict(seconds),
     )
     return after, record
+
+
+def _bytes_down(plan: RoundPlan, state: RunState) -> int:
+    """What one client downloads: the shared adapter, what goes with it, and the change of the base as a whole or as the
+    factors that it came from, whichever is less."""
+    adapter = nbytes(plan.keys.leaving(state.adapter))
+    factors = state.round * plan.cohort * adapter
+    return adapter + nbytes(state.shared) + min(nbytes(state.base), factors)
 
 
 class _Jobs(Sequence[Job]):
@@ -148,15 +192,17 @@ class _Jobs(Sequence[Job]):
     def __getitem__(self, place: int) -> Job:  # type: ignore[override]
         team, round = self._teams[place], self._state.round + 1
         own = {client: self._own.load(client, round) for client in team}
-        return Job(round, team, self._state.adapter, self._state.shared, own, self._plan.lr(round))
+        return Job(round, team, self._state.adapter, self._state.shared, own, self._plan.lr(round), self._state.base)
 
 
 class _Merger:
     """Takes a round's updates one by one and ends with the next state."""
 
-    def __init__(self, plan: RoundPlan, own: OwnStates, round: int) -> None:
-        self._plan, self._own, self._round = plan, own, round
-        self._aggregate = plan.algorithm.aggregate()
+    def __init__(self, plan: RoundPlan, state: RunState, own: OwnStates) -> None:
+        self._plan, self._state, self._own, self._round = plan, state, own, state.round + 1
+        self._aggregate = plan.algorithm.aggregate(Gathering(plan.seed, self._round, state.adapter, state.base))
+        # What clients send besides their update always counts the same for each.
+        self._extra = WeightedMean()
         self._uniform = plan.algorithm.uniform or plan.channel.uniform
         self._taken = 0
         self.reports: list[ClientReport] = []
@@ -174,24 +220,46 @@ class _Merger:
         if not all_finite(sent):
             self.rejected[update.client] = "rejected: non-finite update"
             return
-        draw = rng.stream(self._plan.seed, "channel up", self._round, update.client)
-        arrived, size = self._plan.channel.up(sent, draw)
-        self.bytes_up += size
+        arrived = self._through_channel(update.client, sent)
+        self.bytes_up += arrived.bytes
         self.norms[update.client] = norm(update.delta)
-        self._aggregate.add(arrived, 1.0 if self._uniform else update.weight)
+        delta = unprefixed("delta", arrived.tensors)
+        self._aggregate.add(update.client, delta, 1.0 if self._uniform else update.weight)
+        rest = {name: value for name, value in arrived.tensors.items() if not name.startswith("delta/")}
+        self._extra.add(update.client, rest, 1.0)
         self._taken += 1
-        if update.own:
-            self._own.save(update.client, self._round, update.own)
+        own = {**update.own, **prefixed("channel", arrived.memory)}
+        if own:
+            self._own.save(update.client, self._round, own)
 
-    def step(self, state: RunState) -> tuple[RunState, float]:
+    def _through_channel(self, client: int, sent: Tensors) -> Sent:
+        draw = rng.stream(self._plan.seed, "channel up", self._round, client)
+        kept = unprefixed("channel", self._own.load(client, self._round))
+        whole = arriving(sent)
+        return self._plan.channel.up(Sent(whole.tensors, whole.bytes, kept), self._state.channel, draw)
+
+    def step(self) -> tuple[RunState, float]:
         """The state after the round, and the norm of the merged update; without any update only the round counts on."""
-        merged = self._aggregate.result()
-        if merged is None:
-            return RunState(self._round, state.adapter, state.server, state.shared), 0.0
-        draw = rng.stream(self._plan.seed, "channel merged", self._round)
-        merged = self._plan.channel.merged(merged, self._taken, draw)
-        delta, extra = unprefixed("delta", merged), unprefixed("extra", merged)
-        algorithm = self._plan.algorithm
-        adapter, server = apply_update(algorithm.server, state.adapter, delta, state.server, self._round)
-        shared = algorithm.share_step(state.shared, extra, self._taken, len(self._plan.members))
-        return RunState(self._round, adapter, server, shared), norm(delta)
+        state, plan = self._state, self._plan
+        merged, rest = self._aggregate.result(), self._extra.result()
+        if merged is None or rest is None:
+            if not plan.channel.releases_empty:
+                return replace(state, round=self._round), 0.0
+            merged, rest = self._nothing()
+        draw = rng.stream(plan.seed, "channel merged", self._round)
+        mean = {**prefixed("delta", merged.delta), **rest.delta}
+        used, channel = plan.channel.merged(mean, self._taken, state.channel, draw)
+        delta, extra = unprefixed("delta", used), unprefixed("extra", used)
+        adapter, server = apply_update(plan.algorithm.server, state.adapter, delta, state.server, self._round)
+        shared = plan.algorithm.share_step(state.shared, extra, self._taken, len(plan.members))
+        for client, model in merged.personal.items():
+            kept = self._own.load(client, self._round + 1)
+            self._own.save(client, self._round, {**kept, **kept_personal(model)})
+        base = state.base if merged.base is None else merged.base
+        return RunState(self._round, adapter, server, shared, base, channel), norm(delta)
+
+    def _nothing(self) -> tuple[Merged, Merged]:
+        """The mean over nobody: zeros, of the shapes that clients would have sent."""
+        travels = self._plan.keys.leaving(self._state.adapter)
+        extra = self._plan.algorithm.share_init(travels)
+        return Merged(zeros_like(travels)), Merged(prefixed("extra", zeros_like(extra)))

@@ -1,6 +1,6 @@
 """The adapters of a cohort as one block of memory, seen as named tensors (clients, ...)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,20 +14,24 @@ class AdapterStack:
     """Parameters and gradients of several clients, each one tensor (clients, elements) with named views.
 
     Args:
-        adapter: what every client starts from, one client's shapes.
-        clients: how many.
+        starts: what each client starts from.
         device: where they live.
+        trains: names of the tensors that train; the others are the first client's, the same for all.
     """
 
-    def __init__(self, adapter: Tensors, clients: int, device: torch.device) -> None:
-        self.shapes = {name: tuple(value.shape) for name, value in adapter.items()}
-        start = torch.cat([value.reshape(-1).float() for value in adapter.values()])
-        self.flat = start.to(device).repeat(clients, 1)  # (clients, elements)
+    def __init__(self, starts: Sequence[Tensors], device: torch.device, trains: Callable[[str], bool]) -> None:
+        self.shapes = {name: tuple(value.shape) for name, value in starts[0].items() if trains(name)}
+        rows = [torch.cat([start[name].reshape(-1).float().to(device) for name in self.shapes]) for start in starts]
+        self.flat = torch.stack(rows)  # (clients, elements)
         self.flat_grad = torch.zeros_like(self.flat)
-        self.params = {name: view.requires_grad_() for name, view in self._views(self.flat).items()}
+        self.trained = {name: view.requires_grad_() for name, view in self._views(self.flat).items()}
         self.grads = self._views(self.flat_grad)
-        for name, leaf in self.params.items():
+        for name, leaf in self.trained.items():
             leaf.register_post_accumulate_grad_hook(self._adding_to(name))
+        still = {name: value for name, value in starts[0].items() if not trains(name)}
+        # Every client's view of the same tensor.
+        frozen = {name: value.float().to(device).expand(len(starts), *value.shape) for name, value in still.items()}
+        self.params = {name: {**self.trained, **frozen}[name] for name in starts[0]}
 
     def _adding_to(self, name: str) -> Callable[[Tensor], None]:
         """Move what a backward pass gives into the block; torch warns of gradients laid out like the block's views."""
@@ -62,5 +66,5 @@ class AdapterStack:
         self.flat_grad.mul_((largest / (norms + 1e-6)).clamp(max=1.0))
 
     def one(self, position: int) -> dict[str, Tensor]:
-        """One client's adapter, copied to the CPU."""
-        return {name: value[position].detach().to("cpu", copy=True) for name, value in self.params.items()}
+        """The tensors that one client trained, copied to the CPU."""
+        return {name: value[position].detach().to("cpu", copy=True) for name, value in self.trained.items()}

@@ -1,16 +1,18 @@
 """The cohort trainer: several clients' local training in one forward and backward pass over one frozen base."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedllm_bench import rng
-from fedllm_bench.federation.hooks import ClientHook, TrainContext
+from fedllm_bench.federation.hooks import ClientHook, TrainContext, expand
+from fedllm_bench.federation.keys import Keys, kept_personal, personal_model
 from fedllm_bench.federation.messages import ClientReport, Update
-from fedllm_bench.federation.optimizer import LocalOptimizer
+from fedllm_bench.federation.optimizer import LocalOptimizer, Memory
 from fedllm_bench.federation.stack import AdapterStack
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.layout import plan_micro_batches
@@ -18,7 +20,36 @@ from fedllm_bench.objectives.encoded import EncodedPart
 from fedllm_bench.objectives.protocol import Objective, Row
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["CohortTrainer", "Learner", "LocalPlan", "draw_batches"]
+__all__ = ["CohortTrainer", "Draw", "Learner", "LocalPlan", "batches_of_the_paper", "shuffled_batches"]
+
+# (seed, round, client's name, examples it has, batch size, steps) -> the examples of each step.
+Draw = Callable[[int, int, str, int, int, int], list[list[int]]]
+
+
+def shuffled_batches(seed: int, round: int, client: str, examples: int, batch_size: int, steps: int) -> list[list[int]]:
+    """Shuffled passes over the data, one after the other, cut into batches.
+
+    A client with fewer examples than it needs goes through them again in a new order.
+    """
+    generator = rng.stream(seed, "batches", round, client)
+    passes = -(-batch_size * steps // examples)
+    return _cut(np.concatenate([generator.permutation(examples) for _ in range(passes)]), batch_size, steps)
+
+
+def batches_of_the_paper(
+    seed: int, round: int, client: str, examples: int, batch_size: int, steps: int
+) -> list[list[int]]:
+    """The choice of the paper's scripts: Python's generator, seeded with the round from 0 alone, samples the data.
+
+    A client with fewer examples than it needs goes through them again in the same order.
+    """
+    needed = batch_size * steps
+    drawn = random.Random(round - 1).sample(range(examples), min(examples, needed))
+    return _cut(np.resize(drawn, needed), batch_size, steps)
+
+
+def _cut(order: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]", batch_size: int, steps: int) -> list[list[int]]:
+    return [[int(row) for row in order[step * batch_size : (step + 1) * batch_size]] for step in range(steps)]
 
 
 @dataclass(frozen=True)
@@ -26,18 +57,20 @@ class LocalPlan:
     """How a client trains in a round.
 
     Args:
-        steps: optimizer steps.
         batch_size: examples a step.
         clip_norm: largest norm of a client's gradient; None leaves it as it is.
         optimizer: the local optimizer.
         keep_optimizer: whether its state stays with the client until its next round.
+        groups: a step's examples are cut into so many groups, and their mean losses count the same.
+        draw: chooses the examples of each step.
     """
 
-    steps: int
     batch_size: int
     clip_norm: float | None
     optimizer: LocalOptimizer
     keep_optimizer: bool = False
+    groups: int = 1
+    draw: Draw = shuffled_batches
 
 
 @dataclass(frozen=True)
@@ -59,17 +92,6 @@ class Learner:
     own: Tensors
 
 
-def draw_batches(generator: np.random.Generator, examples: int, batch_size: int, steps: int) -> list[list[int]]:
-    """Examples of each step: shuffled passes over the data, one after the other, cut into batches.
-
-    A client with fewer examples than it needs goes through them again in a new order.
-    """
-    needed = batch_size * steps
-    passes = -(-needed // examples)
-    order = np.concatenate([generator.permutation(examples) for _ in range(passes)])[:needed]
-    return [[int(row) for row in order[step * batch_size : (step + 1) * batch_size]] for step in range(steps)]
-
-
 @dataclass(frozen=True)
 class _Tally:
     """Sums per client of one step, in stack order."""
@@ -78,6 +100,18 @@ class _Tally:
     weight: Tensor
     tokens: Tensor
     flops: Tensor
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What the learners of a team train on and with, in stack order; `batches` are rows by learner and step."""
+
+    round: int
+    team: Sequence[Learner]
+    batches: Sequence[list[list[int]]]
+    anchor: Tensors
+    shared: Tensors
+    lr: float
 
 
 class CohortTrainer:
@@ -90,6 +124,8 @@ class CohortTrainer:
         plan: how a client trains.
         token_budget: most tokens in one micro-batch.
         seed: the run's seed.
+        keys: which tensors train, and which leave.
+        beside: if given, each client also trains a model of its own with this hook, which stays with it.
     """
 
     def __init__(
@@ -100,6 +136,8 @@ class CohortTrainer:
         plan: LocalPlan,
         token_budget: int,
         seed: int,
+        keys: Keys = Keys(),  # noqa: B008 (frozen)
+        beside: ClientHook | None = None,
     ) -> None:
         self.model = model
         self.objective = objective
@@ -107,80 +145,144 @@ class CohortTrainer:
         self.plan = plan
         self.token_budget = token_budget
         self.seed = seed
+        self.keys = keys
+        self.beside = beside
 
     def train(
-        self, round: int, learners: Sequence[Learner], adapter: Tensors, shared: Tensors, lr: float
+        self,
+        round: int,
+        learners: Sequence[Learner],
+        adapter: Tensors,
+        shared: Tensors,
+        lr: float,
+        base: Tensors | None = None,
     ) -> list[Update]:
-        """Train every learner from the same adapter and give their updates, in the order given."""
+        """Train every learner from the same adapter and give their updates, in the order given.
+
+        Args:
+            base: what has been added to the base's layers; see `RunState`.
+        """
         # Those with most steps first: at any step the active ones are the head of the stack.
         order = sorted(range(len(learners)), key=lambda i: -learners[i].steps)
         team = [learners[i] for i in order]
-        updates = self._train_team(round, team, adapter, shared, lr)
-        return [updates[order.index(i)] for i in range(len(learners))]
-
-    def _train_team(
-        self, round: int, team: Sequence[Learner], adapter: Tensors, shared: Tensors, lr: float
-    ) -> list[Update]:
-        stack = AdapterStack(adapter, len(team), self.model.device)
-        keep = self.plan.keep_optimizer
-        memory = self.plan.optimizer.start(stack, [learner.own if keep else {} for learner in team])
+        plan = self.plan
         batches = [
-            draw_batches(
-                rng.stream(self.seed, "batches", round, learner.id),
-                len(learner.rows),
-                self.plan.batch_size,
-                learner.steps,
-            )
+            plan.draw(self.seed, round, learner.id, len(learner.rows), plan.batch_size, learner.steps)
             for learner in team
         ]
         anchor = {name: value.to(self.model.device) for name, value in adapter.items()}
-        owns = [learner.own for learner in team]
-        clients = [learner.client for learner in team]
-        tallies: list[_Tally] = []
-        for step in range(team[0].steps):
-            count = sum(step < learner.steps for learner in team)
-            active = torch.arange(len(team), device=self.model.device) < count
-            ctx = TrainContext(round, clients, anchor, shared, owns, active)
-            rows = [
-                Row(learner.rows[row], position, rng.integer(self.seed, "dropout", round, learner.id, step, place))
-                for position, learner in enumerate(team[:count])
-                for place, row in enumerate(batches[position][step])
-            ]
-            tallies.append(self._gradients(stack, rows, len(team)))
-            stack.use_gradients(self.hook.on_gradients(ctx, stack.params, stack.grads))
-            if self.plan.clip_norm is not None:
-                stack.clip(self.plan.clip_norm)
-            self.plan.optimizer.step(stack, memory, count, lr)
-            self.hook.after_step(ctx, stack.params, lr)
-        everyone = torch.ones(len(team), dtype=torch.bool, device=self.model.device)
-        ctx = TrainContext(round, clients, anchor, shared, owns, everyone)
+        lesson = _Lesson(round, team, batches, anchor, shared, lr)
+        with self.model.lora.changed_base(base or {}):
+            updates = self._train_team(lesson)
+        return [updates[order.index(i)] for i in range(len(learners))]
+
+    def _train_team(self, lesson: _Lesson) -> list[Update]:
+        team, keep = lesson.team, self.plan.keep_optimizer
+        # A model trained beside the shared one is no place to start the shared one from.
+        starts = [{} if self.beside else personal_model(learner.own) for learner in team]
+        stack = AdapterStack([{**lesson.anchor, **start} for start in starts], self.model.device, self.keys.trains)
+        memory = self.plan.optimizer.start(stack, [learner.own if keep else {} for learner in team])
+        ctx, tallies = self._steps(lesson, stack, memory, self.hook, self.keys.leaves)
+        beside = [{} for _ in team] if self.beside is None else self._train_beside(lesson, self.beside)
         updates = []
         for position, learner in enumerate(team):
-            done = self.hook.finish(ctx, position, stack.one(position), learner.steps, lr)
-            own = {**done.own, **(self.plan.optimizer.state(memory, position) if keep else {})}
+            end = stack.one(position)
+            leaving = {name: value for name, value in end.items() if self.keys.leaves(name)}
+            done = self.hook.finish(ctx, position, leaving, learner.steps, lesson.lr)
+            stays = {name: value for name, value in end.items() if self.keys.is_private(name)}
+            own = {
+                **done.own,
+                **kept_personal({**stays, **beside[position]}),
+                **(self.plan.optimizer.state(memory, position) if keep else {}),
+            }
             report = _report(learner, position, tallies[: learner.steps])
             updates.append(Update(learner.client, float(len(learner.rows)), done.delta, done.extra, own, report))
         return updates
 
-    def _gradients(self, stack: AdapterStack, rows: Sequence[Row], width: int) -> _Tally:
+    def _train_beside(self, lesson: _Lesson, hook: ClientHook) -> list[dict[str, Tensor]]:
+        """Each client's model of its own after as many steps on the same examples."""
+        starts = [{**lesson.anchor, **personal_model(learner.own)} for learner in lesson.team]
+        stack = AdapterStack(starts, self.model.device, self.keys.trains)
+        memory = self.plan.optimizer.start(stack, [{} for _ in lesson.team])
+        self._steps(lesson, stack, memory, hook, self.keys.trains)
+        return [stack.one(position) for position in range(len(lesson.team))]
+
+    def _steps(
+        self, lesson: _Lesson, stack: AdapterStack, memory: Memory, hook: ClientHook, seen: Callable[[str], bool]
+    ) -> tuple[TrainContext, list[_Tally]]:
+        """Take every learner's steps; the hook sees the tensors whose names `seen` accepts."""
+        team = lesson.team
+        params = {name: value for name, value in stack.trained.items() if seen(name)}
+        grads = {name: value for name, value in stack.grads.items() if seen(name)}
+        ctx = TrainContext(
+            seed=self.seed,
+            round=lesson.round,
+            clients=[learner.client for learner in team],
+            anchor={name: value for name, value in lesson.anchor.items() if seen(name)},
+            shared=lesson.shared,
+            own=[learner.own for learner in team],
+            active=torch.ones(len(team), dtype=torch.bool, device=self.model.device),
+            memory={},
+            at_anchor={},
+        )
+        with torch.no_grad():
+            hook.start(ctx, params)
+        if hook.wants_gradient_at_anchor:
+            ctx = replace(ctx, at_anchor=self._mean_gradient(lesson, stack, grads))
+        tallies: list[_Tally] = []
+        for step in range(team[0].steps):
+            count = sum(step < learner.steps for learner in team)
+            now = replace(ctx, active=torch.arange(len(team), device=self.model.device) < count)
+            tallies.append(self._gradients(stack, lesson, step))
+            stack.use_gradients(hook.on_gradients(now, params, grads))
+            if self.plan.clip_norm is not None:
+                stack.clip(self.plan.clip_norm)
+            self.plan.optimizer.step(stack, memory, count, lesson.lr)
+            hook.after_step(now, params, lesson.lr)
+        return ctx, tallies
+
+    def _mean_gradient(self, lesson: _Lesson, stack: AdapterStack, grads: Tensors) -> dict[str, Tensor]:
+        """Each client's gradient where it starts, averaged over its steps' batches, (clients, ...)."""
+        sums = {name: torch.zeros_like(value) for name, value in grads.items()}
+        for step in range(lesson.team[0].steps):
+            self._gradients(stack, lesson, step)
+            for name, value in grads.items():
+                sums[name] += value
+        steps = torch.tensor([learner.steps for learner in lesson.team], device=self.model.device)
+        return {name: value / expand(steps, value) for name, value in sums.items()}
+
+    def _gradients(self, stack: AdapterStack, lesson: _Lesson, step: int) -> _Tally:
         """Accumulate each client's gradient of its own mean loss over its rows of this step."""
-        weight, tokens, flops = torch.zeros(width), torch.zeros(width), torch.zeros(width, dtype=torch.float64)
+        width, groups = len(lesson.team), self.plan.groups
+        rows = [
+            Row(learner.rows[row], position, rng.integer(self.seed, "dropout", lesson.round, learner.id, step, place))
+            for position, learner in enumerate(lesson.team)
+            if step < learner.steps
+            for place, row in enumerate(lesson.batches[position][step])
+        ]
+        group = [
+            position * groups + place * groups // len(lesson.batches[position][step])
+            for position, learner in enumerate(lesson.team)
+            if step < learner.steps
+            for place in range(len(lesson.batches[position][step]))
+        ]
+        weight, tokens, flops = torch.zeros(width * groups), torch.zeros(width), torch.zeros(width, dtype=torch.float64)
         lengths = [self.objective.length(row.data) for row in rows]
-        for row, length in zip(rows, lengths, strict=True):
+        for row, length, own in zip(rows, lengths, group, strict=True):
             scored = self.objective.weight(row.data)
-            weight[row.owner] += scored
+            weight[own] += scored
             tokens[row.owner] += length
             flops[row.owner] += self.model.flops([length], int(scored), training=True)
         loss = torch.zeros(width)
         stack.zero_gradients()
         for chosen in plan_micro_batches(lengths, self.token_budget):
             part = [rows[i] for i in chosen]
-            owners = torch.tensor([row.owner for row in part])
             result = self.objective.loss(self.model, stack.params, part, training=True, metrics=False)
-            share = (1.0 / weight[owners]).to(result.total.device)
+            share = (1.0 / (groups * weight[[group[i] for i in chosen]])).to(result.total.device)
             (result.total * share).sum().backward()
+            owners = torch.tensor([row.owner for row in part])
             loss.index_add_(0, owners, result.total.detach().float().cpu())
-        return _Tally(loss, weight, tokens, flops)
+        return _Tally(loss, weight.view(width, groups).sum(1), tokens, flops)
 
 
 def _report(learner: Learner, position: int, tallies: Sequence[_Tally]) -> ClientReport:

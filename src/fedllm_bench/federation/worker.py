@@ -55,5 +55,5 @@ class Worker:
             if not len(learner.rows)
         ]
         encoded = time.perf_counter()
-        updates = self.trainer.train(job.round, able, job.adapter, job.shared, job.lr) if able else []
-        return JobResult(updates, idle, {"encode": encoded - started, "train": time.perf_counter() - encoded})
+        trained = self.trainer.train(job.round, able, job.adapter, job.shared, job.lr, job.base) if able else []
+        return JobResult(trained, idle, {"encode": encoded - started, "train": time.perf_counter() - encoded})

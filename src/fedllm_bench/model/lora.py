@@ -66,6 +66,7 @@ class StackedLora:
         self.spec = spec
         self.sites = _sites(model, spec.targets)
         self._bound: _Bound | None = None
+        self._change: Tensors = {}
         for number, (name, layer) in enumerate(self.sites.items()):
             layer.register_forward_hook(self._hook(number, name))
 
@@ -111,6 +112,20 @@ class StackedLora:
         with self._with(_Bound(params, route, training)):
             yield
 
+    @contextmanager
+    def changed_base(self, change: Tensors) -> Iterator[None]:
+        """Let adapted passes inside the block use W + (alpha / rank) * change, by layer name (out, in).
+
+        The base's own weights stay as they are, so that this works on quantized ones and the base alone is still there.
+        """
+        before = self._change
+        weights = {name: next(iter(layer.parameters())) for name, layer in self.sites.items() if name in change}
+        self._change = {name: change[name].to(weight.device) for name, weight in weights.items()}
+        try:
+            yield
+        finally:
+            self._change = before
+
     def same_binding(self) -> AbstractContextManager[None]:
         """A block with the binding of now, to be entered later."""
         return self._with(self._bound)
@@ -132,6 +147,8 @@ class StackedLora:
             if bound is None:
                 return output
             x = args[0]
+            if name in self._change:
+                output = output + scaling * nn.functional.linear(x, self._change[name].to(x.dtype))
             dropped = _dropped(x, bound.route, number, dropout) if bound.training and dropout > 0 else None
             scale = scaling / (1.0 - dropout) if dropped is not None else scaling
             result: Tensor = _AddLora.apply(  # type: ignore[no-untyped-call]
@@ -207,8 +224,13 @@ class _AddLora(torch.autograd.Function):
             grads = grads.masked_fill(~route.filled[..., None], 0)
         kept = flat if dropped is None else flat.masked_fill(dropped, 0)
         grad_hidden = torch.bmm(grads, b_here)  # (present, slots, rank)
-        grad_b = torch.bmm(grads.transpose(1, 2), hidden)  # (present, out, rank)
-        grad_a = torch.bmm(grad_hidden.transpose(1, 2), _gather(kept, route))  # (present, rank, in)
+        grad_a = grad_b = None
+        if ctx.needs_input_grad[3]:
+            here = torch.bmm(grads.transpose(1, 2), hidden)  # (present, out, rank)
+            grad_b = _spread(here, b, route, ctx.scale)
+        if ctx.needs_input_grad[2]:
+            here = torch.bmm(grad_hidden.transpose(1, 2), _gather(kept, route))  # (present, rank, in)
+            grad_a = _spread(here, a, route, ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[1]:
             inner = torch.bmm(grad_hidden, a_here).flatten(0, 1)
@@ -217,8 +239,8 @@ class _AddLora(torch.autograd.Function):
         return (
             grad,
             grad_x,
-            _spread(grad_a, a, route, ctx.scale),
-            _spread(grad_b, b, route, ctx.scale),
+            grad_a,
+            grad_b,
             None,
             None,
             None,

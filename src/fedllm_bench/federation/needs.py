@@ -1,0 +1,54 @@
+"""Which methods, channels and settings make no sense together, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedllm_bench.errors import ExperimentError
+from fedllm_bench.federation.algorithm import Algorithm
+
+__all__ = ["NEEDS", "PRIVATE_DENIES", "Part", "refuse_without_meaning"]
+
+# What a method can need of the rest.
+NEEDS: Mapping[str, str] = {
+    "individual updates": "the server looks at each client's update by itself",
+    "per-client models": "each client has a whole model of its own",
+    "changed base": "the products of clients' factors are added to the base's weights",
+    "mixed ranks": "clients train adapters of different ranks",
+    "one client": "a single client trains",
+}
+
+# `federation.private` with methods that have these needs.
+PRIVATE_DENIES: Mapping[str, str] = {
+    "per-client models": "the whole adapter is each client's own already",
+    "changed base": "a product needs both of its factors at the server",
+    "mixed ranks": "adapters of different ranks are merged whole",
+    "one client": "nothing is shared in the first place",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that a method is combined with.
+
+    Args:
+        name: what the experiment calls it.
+        denies: needs that it cannot serve, and why.
+    """
+
+    name: str
+    denies: Mapping[str, str]
+
+
+def refuse_without_meaning(method: str, algorithm: Algorithm, parts: list[Part]) -> None:
+    """Refuse a method together with a part that cannot serve its needs.
+
+    Raises:
+        ExperimentError: both sides, and why.
+    """
+    for part in parts:
+        for need in sorted(algorithm.needs & part.denies.keys()):
+            raise ExperimentError(
+                f"{method} and {part.name} make no sense together: {method} needs {need} ({NEEDS[need]}), "
+                f"and with {part.name} {part.denies[need]}",
+                f"leave out {part.name}, or choose another method",
+            )
