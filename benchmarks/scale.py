@@ -73,7 +73,7 @@ def main() -> None:
             model, objective, fedavg().client, LocalPlan(2, 1.0, AdamW(), keep_optimizer=True), 1024, seed=0
         )
         plan = RoundPlan(0, range(len(dataset)), 10, constant(1e-3, 0, 1), fedavg(), Direct(), width=1)
-        executor = InProcess(Worker(trainer, EncodedClients(dataset, objective, folder), steps=2))
+        executor = InProcess(Worker(trainer, EncodedClients(dataset, objective, folder), steps=lambda _: 2))
         own, checkpoints = DiskStates(folder / "own", 2), Checkpoints(folder / "checkpoints", 2)
         state = first_state(plan, model.lora.initial(0))
         resident = []

@@ -74,7 +74,7 @@ def by_the_engine(
     plan = RoundPlan(SEED, range(3), COHORT, constant(LR, 0.0, ROUNDS), fedavg(), Direct(), width=COHORT)
     state, cohorts = first_state(plan, start), []
     for _ in range(ROUNDS):
-        executor = InProcess(Worker(trainer, encoded, STEPS))
+        executor = InProcess(Worker(trainer, encoded, lambda _: STEPS))
         state, record = run_round(plan, state, executor, DiskStates(folder, back=1))
         cohorts.append(record.cohort)
     return dict(state.adapter), cohorts

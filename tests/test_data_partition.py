@@ -1,5 +1,6 @@
 """Views choose clients, keep their order, and load nothing."""
 
+import logging
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedllm_bench.data import draw, drawn, only, with_samples
+from fedllm_bench.data import cap, draw, drawn, group_by, nearest, only, pool, with_samples
 from fedllm_bench.errors import DataError
 from fedllm_bench.examples import ChatExample, ClientData, FederatedDataset, Turn
 
@@ -139,3 +140,109 @@ def test_a_draw_of_more_clients_than_there_are_is_refused(count: int) -> None:
 def test_a_drawn_client_beyond_the_draw_is_refused(index: int) -> None:
     with pytest.raises(DataError, match=f"client {index} of 2"):
         drawn(Listed([1, 1]), index, 2, seed=0)
+
+
+# --- groups, caps and the pool
+
+
+@dataclass
+class Spoken(Listed):
+    """Clients with a language, whose samples differ."""
+
+    languages: list[str | None] = field(default_factory=list)
+
+    def load(self, index: int) -> ClientData:
+        train = [ChatExample(f"{index}/{n}", (Turn("assistant", "y"),)) for n in range(self.sizes[index])]
+        test = [ChatExample(f"{index}/test", (Turn("assistant", "y"),))]
+        language = self.languages[index] if self.languages else None
+        return ClientData(self.client_id(index), train, test, {} if language is None else {"language": language})
+
+
+def spoken(*languages: str | None) -> Spoken:
+    return Spoken([1] * len(languages), languages=list(languages))
+
+
+LANGUAGES = st.lists(st.sampled_from(["fr", "pt", "te", None]), min_size=1, max_size=20)
+
+
+@given(languages=LANGUAGES, values=st.lists(st.sampled_from(["fr", "pt", "te", "xx"]), min_size=1, unique=True))
+def test_a_group_holds_exactly_the_clients_of_its_values(languages: list[str | None], values: list[str]) -> None:
+    wanted = [n for n, language in enumerate(languages) if language in values]
+    if wanted:
+        assert positions(group_by(spoken(*languages), "language", values)) == wanted
+        other = group_by(spoken(*languages), "language", values[::-1])
+        assert other.fingerprint == group_by(spoken(*languages), "language", values).fingerprint
+    else:
+        with pytest.raises(DataError, match="no client has the language"):
+            group_by(spoken(*languages), "language", values)
+
+
+def test_a_group_that_does_not_exist_is_told_with_those_that_do() -> None:
+    with pytest.raises(DataError, match="no client has the language 'frr'") as caught:
+        group_by(spoken("fr", "pt", "fr", None), "language", ("frr",))
+    assert caught.value.hint == 'did you mean "fr"? there are: fr (2), pt (1)'
+    with pytest.raises(DataError) as caught:
+        group_by(spoken("fr"), "country", ("fr",))
+    assert caught.value.hint == "its clients carry no country: leave data.group out, or choose another data.group_by"
+
+
+def test_a_value_of_a_group_that_nobody_has_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert positions(group_by(spoken("fr", "pt"), "language", ("pt", "it"))) == [1]
+    assert [record.getMessage() for record in caplog.records] == ["listed: no client has the language 'it'"]
+
+
+@given(sizes=SIZES, most=st.integers(1, 30), seed=st.integers(0, 3), data=st.data())
+def test_a_cap_keeps_some_samples_in_their_order_and_a_larger_one_holds_a_smaller_one(
+    sizes: list[int], most: int, seed: int, data: st.DataObject
+) -> None:
+    smaller = data.draw(st.integers(1, most))
+    dataset = Spoken(sizes)
+    for index, size in enumerate(sizes):
+        kept, fewer = (cap(dataset, count, seed).load(index) for count in (most, smaller))
+        ids = [example.id for example in kept.train]
+        assert len(ids) == cap(dataset, most, seed).size(index) == min(most, size)
+        assert ids == [example.id for example in dataset.load(index).train if example.id in ids]
+        assert {example.id for example in fewer.train} <= set(ids)
+        assert kept.test == dataset.load(index).test
+
+
+def test_a_cap_does_not_depend_on_which_other_clients_there_are() -> None:
+    dataset = Spoken([9, 9, 9])
+    alone = cap(only(dataset, "client-2"), 4, seed=0).load(0)
+    assert alone == cap(dataset, 4, seed=0).load(2)
+    assert {example.id[2:] for example in alone.train} != {e.id[2:] for e in cap(dataset, 4, seed=0).load(1).train}
+    with pytest.raises(DataError, match="cannot be cut to 0"):
+        cap(dataset, 0, seed=0)
+
+
+@given(sizes=SIZES)
+def test_the_pool_comes_last_and_trains_on_what_all_others_train_on(sizes: list[int]) -> None:
+    dataset = Spoken(sizes)
+    view = pool(dataset)
+    assert len(view) == len(dataset) + 1
+    assert positions(only(view, "client-0")) == [0]
+    assert [view.load(index) for index in range(len(dataset))] == [dataset.load(index) for index in range(len(dataset))]
+    last = view.load(len(dataset))
+    assert (last.id, view.client_id(len(dataset))) == ("all", "all")
+    assert [example.id for example in last.train] == [
+        f"{client}/{n}" for client, size in enumerate(sizes) for n in range(size)
+    ]
+    assert view.size(len(dataset)) == len(last.train) == sum(sizes)
+    assert last.test == ()
+
+
+@given(sizes=SIZES, wanted=st.integers(0, 40))
+def test_the_nearest_client_is_the_first_of_the_nearest(sizes: list[int], wanted: int) -> None:
+    found = nearest(Listed(sizes), wanted)
+    assert found == min(range(len(sizes)), key=lambda index: (abs(sizes[index] - wanted), index))
+
+
+def test_groups_caps_and_pools_have_fingerprints_of_their_own() -> None:
+    dataset = spoken("fr", "pt", "fr")
+    views = [
+        *(group_by(dataset, "language", ("fr",)), group_by(dataset, "language", ("pt",))),
+        *(group_by(dataset, "language", ("fr", "pt")), cap(dataset, 1, 0), cap(dataset, 2, 0), cap(dataset, 1, 1)),
+        *(pool(dataset), pool(cap(dataset, 1, 0))),
+    ]
+    assert len({dataset.fingerprint, *(view.fingerprint for view in views)}) == len(views) + 1

@@ -256,7 +256,7 @@ def test_a_client_none_of_whose_samples_can_be_used_is_skipped(tiny_model: Path,
     objective = sft(model)
     silent = [ChatExample(str(number), (Turn("user", "And?"), Turn("assistant", " "))) for number in range(3)]
     crowd = People((*people(4, 2).members, ClientData("silent", silent, [])))
-    worker = Worker(trainer(model, objective), EncodedClients(crowd, objective, tmp_path), steps=1)
+    worker = Worker(trainer(model, objective), EncodedClients(crowd, objective, tmp_path), steps=lambda _: 1)
     fixed = plan(cohort=3, width=3)
     state, record = run_round(fixed, first_state(fixed, model.lora.initial(0)), InProcess(worker), InMemory())
     assert record.rejected == {2: "skipped: no samples"}

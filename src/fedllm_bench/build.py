@@ -5,21 +5,25 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fedllm_bench import assets
 from fedllm_bench.data import cap, draw, draw_positions, group_by, nearest, pool, with_samples
 from fedllm_bench.data.table import DATASETS
 from fedllm_bench.errors import DataError, ExperimentError
-from fedllm_bench.examples import FederatedDataset
-from fedllm_bench.experiment import Data, Experiment, Local
+from fedllm_bench.examples import ChatExample, FederatedDataset, PreferenceExample
+from fedllm_bench.experiment import Data, Experiment, Local, Plugin
 from fedllm_bench.federation.algorithm import Algorithm
 from fedllm_bench.federation.algorithms import ALGORITHMS
 from fedllm_bench.federation.channel import ChannelSpec, Pipeline, Terms
+from fedllm_bench.federation.compression import Quantize, TopK
 from fedllm_bench.federation.executors.inprocess import InProcess
-from fedllm_bench.federation.optimizer import SGD, AdamW, AdamWHF, LocalOptimizer
 from fedllm_bench.federation.keys import Keys
-from fedllm_bench.federation.needs import PRIVATE_DENIES, Part, refuse_without_meaning
+from fedllm_bench.federation.needs import NEEDS, PRIVATE_DENIES, Part, refuse_without_meaning
+from fedllm_bench.federation.optimizer import SGD, AdamW, AdamWHF, LocalOptimizer
+from fedllm_bench.federation.paper_noise import PaperNoise
+from fedllm_bench.federation.privacy import ClientDP, require_order
 from fedllm_bench.federation.rounds import (
     Executor,
     RoundPlan,
@@ -30,6 +34,7 @@ from fedllm_bench.federation.rounds import (
     fixed_cohort,
     poisson_cohort,
 )
+from fedllm_bench.federation.steps import dynamic_steps, fixed_steps
 from fedllm_bench.federation.trainer import CohortTrainer, Draw, LocalPlan, batches_of_the_paper, shuffled_batches
 from fedllm_bench.federation.worker import Worker
 from fedllm_bench.model.base import LanguageModel, load_model
@@ -37,27 +42,43 @@ from fedllm_bench.model.compute import Compute, resolve_compute
 from fedllm_bench.model.lora import LoraSpec
 from fedllm_bench.model.quantize import QUANTIZATIONS, require_library
 from fedllm_bench.model.source import BASE_ASSETS
-from fedllm_bench.model.tokenise import Codec
+from fedllm_bench.model.tokenise import PAIR_TRUNCATIONS, TRUNCATIONS, Codec
+from fedllm_bench.objectives.dpo import dpo
 from fedllm_bench.objectives.encoded import EncodedClients
-from fedllm_bench.objectives.protocol import Objective
-from fedllm_bench.objectives.sft import SFT
+from fedllm_bench.objectives.protocol import Objective, of_kind
+from fedllm_bench.objectives.sft import sft
+from fedllm_bench.plugins import Offer, built_in, on_offer
 from fedllm_bench.progress import SILENT, Progress
 
 __all__ = [
     "DATASETS",
     "Parts",
+    "algorithm_builder",
+    "algorithm_offer",
+    "algorithms",
     "build",
     "build_data",
+    "channels",
     "check",
+    "local_plan",
+    "local_steps",
     "lora_spec",
     "make_objective",
-    "methods",
     "trained_clients",
 ]
 
 
-OBJECTIVES: dict[str, Callable[[Codec, str], Objective]] = {"sft": SFT}
-CHANNELS: dict[str, Callable[..., ChannelSpec]] = {}
+# Told its options, a builder gives what makes the objective from a codec and the key of what decides its output.
+OBJECTIVES: dict[str, Callable[..., Callable[[Codec, str], Objective]]] = {"sft": sft, "dpo": dpo}
+# What each learns from, and the policies for what is too long.
+EXAMPLES: dict[str, type[ChatExample] | type[PreferenceExample]] = {"sft": ChatExample, "dpo": PreferenceExample}
+POLICIES: dict[str, Mapping[str, Any]] = {"sft": TRUNCATIONS, "dpo": PAIR_TRUNCATIONS}
+CHANNELS: dict[str, Callable[..., ChannelSpec]] = {
+    "client-dp": ClientDP,
+    "paper-noise": PaperNoise,
+    "quantize": Quantize,
+    "top-k": TopK,
+}
 SAMPLINGS: dict[str, Sampling] = {"fixed": fixed_cohort, "poisson": poisson_cohort, "paper": cohort_of_the_paper}
 DRAWS: dict[str, Draw] = {"shuffled": shuffled_batches, "paper": batches_of_the_paper}
 OPTIMIZERS: dict[str, Callable[[Local], LocalOptimizer]] = {
@@ -68,6 +89,7 @@ OPTIMIZERS: dict[str, Callable[[Local], LocalOptimizer]] = {
 EXECUTORS: dict[str, Callable[[Worker], Executor]] = {"inprocess": InProcess}
 SCHEDULES: dict[str, Callable[[float, float, int], Callable[[int], float]]] = {"cosine": cosine, "constant": constant}
 
+
 @dataclass(frozen=True)
 class Parts:
     """The live objects of a run.
@@ -77,6 +99,7 @@ class Parts:
         evaluated: positions of the clients whose held-out parts are scored.
         compute: width, token budget, threads and precision in force.
         has_personal_models: whether clients end with a model, or part of one, of their own.
+        groups: evaluated client -> its value of `data.group_by`; empty where the experiment does not group them.
     """
 
     dataset: FederatedDataset
@@ -88,6 +111,7 @@ class Parts:
     executor: Executor
     compute: Compute
     has_personal_models: bool
+    groups: Mapping[int, str]
 
 
 def check(experiment: Experiment) -> Algorithm:
@@ -106,13 +130,14 @@ def check(experiment: Experiment) -> Algorithm:
         ("local.draw", experiment.local.draw, DRAWS),
     ):
         _row(key, name, table)
+    _objective(experiment)
     data = experiment.data
     _require_fitting(f"data.{data.name}", _data_options(DATASETS[data.name].build), data.options)
     name = experiment.algorithm.name
-    algorithm: Algorithm = _call(
-        f"algorithm.{name}", _row("algorithm.name", name, ALGORITHMS), experiment.algorithm.options
-    )
+    algorithm: Algorithm = _call(f"algorithm.{name}", algorithm_builder(experiment), experiment.algorithm.options)
+    _require_algorithm(name, algorithm)
     parts = [Part(f"channel {name}", spec.denies) for name, spec in channel_specs(experiment)]
+    require_order([spec for _, spec in channel_specs(experiment)])
     if experiment.federation.private:
         parts.append(Part("federation.private", PRIVATE_DENIES))
     refuse_without_meaning(name, algorithm, parts)
@@ -124,10 +149,44 @@ def check(experiment: Experiment) -> Algorithm:
     return algorithm
 
 
+def _require_algorithm(name: str, built: Any) -> None:
+    """Refuse what a plugin's builder gave if it is no method, or asks for what nothing knows."""
+    if not isinstance(built, Algorithm):
+        raise ExperimentError(f"algorithm.{name}: its builder gave {built!r}, no Algorithm", "return an Algorithm(...)")
+    if unknown := sorted(built.needs - NEEDS.keys()):
+        raise ExperimentError(f"algorithm.{name}: unknown need {unknown[0]!r}", f"known: {', '.join(NEEDS)}")
+
+
+def algorithm_builder(experiment: Experiment) -> Callable[..., Algorithm]:
+    """The builder of the experiment's method; its defaults are the published definition."""
+    builder: Callable[..., Algorithm] = algorithm_offer(experiment).load()
+    return builder
+
+
+def algorithm_offer(experiment: Experiment) -> Offer:
+    """Where the experiment's method comes from."""
+    offer: Offer = _row("algorithm.name", experiment.algorithm.name, algorithms(experiment.plugins))
+    return offer
+
+
+def algorithms(plugins: Sequence[Plugin] = ()) -> dict[str, Offer]:
+    """The methods that `algorithm.name` takes."""
+    return on_offer("ALGORITHMS", built_in(ALGORITHMS), plugins)
+
+
+def channels(plugins: Sequence[Plugin] = ()) -> dict[str, Offer]:
+    """The channels that `channel.name` takes."""
+    return on_offer("CHANNELS", built_in(CHANNELS), plugins)
+
+
 def channel_specs(experiment: Experiment) -> list[tuple[str, ChannelSpec]]:
     """The channels of an experiment with their names, in its order, their options checked."""
+    known = channels(experiment.plugins) if experiment.channel else {}
     return [
-        (channel.name, _call(f"channel.{channel.name}", _row("channel.name", channel.name, CHANNELS), channel.options))
+        (
+            channel.name,
+            _call(f"channel.{channel.name}", _row("channel.name", channel.name, known).load(), channel.options),
+        )
         for channel in experiment.channel
     ]
 
@@ -166,7 +225,7 @@ def trained_clients(experiment: Experiment, dataset: FederatedDataset) -> Sequen
         ExperimentError: there is no such client.
     """
     data = experiment.data
-    if not data.chooses_client:
+    if not data.choices:
         return range(len(dataset))
     if data.pool:
         return (len(dataset) - 1,)
@@ -213,6 +272,8 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
     require_library(experiment.model.quantization)
     dataset = build_data(experiment, progress)
     members = trained_clients(experiment, dataset)
+    for example in dataset.load(members[0]).train[:1]:  # before the model is fetched and loaded
+        of_kind(EXAMPLES[experiment.objective.name], example, experiment.objective.name)
     if experiment.model.base in BASE_ASSETS:
         assets.locate(BASE_ASSETS[experiment.model.base], progress)
     compute = resolve_compute(experiment.executor, experiment.model.dtype, experiment.federation.cohort, recorded)
@@ -226,20 +287,20 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
         quantization=experiment.model.quantization,
     )
     objective = make_objective(experiment, model.tokenizer, model.fingerprint)
-    encoded = EncodedClients(dataset, objective, assets.cache_dir())
+    annotation = objective.annotation(model, compute.token_budget)
+    encoded = EncodedClients(dataset, objective, assets.cache_dir(), annotation, progress)
     local = experiment.local
-    plan = LocalPlan(
-        local.batch_size,
-        local.clip_norm or None,
-        OPTIMIZERS[local.optimizer](local),
-        local.keep_optimizer,
-        local.accumulation,
-        DRAWS[local.draw],
-    )
     keys = keys_of(experiment, algorithm)
     keys.require_sense(model.lora.shapes)
     trainer = CohortTrainer(
-        model, objective, algorithm.client, plan, compute.token_budget, experiment.seed, keys, algorithm.beside
+        model,
+        objective,
+        algorithm.client,
+        local_plan(experiment),
+        compute.token_budget,
+        experiment.seed,
+        keys,
+        algorithm.beside,
     )
     federation = experiment.federation
     terms = Terms(
@@ -250,9 +311,10 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
         sampling=federation.sampling,
         lr=local.lr,
     )
+    evaluated = evaluated_clients(experiment, dataset)
     return Parts(
         dataset=dataset,
-        evaluated=evaluated_clients(experiment, dataset),
+        evaluated=evaluated,
         model=model,
         objective=objective,
         encoded=encoded,
@@ -267,9 +329,29 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
             keys=keys,
             sampling=SAMPLINGS[experiment.federation.sampling],
         ),
-        executor=EXECUTORS[experiment.executor.name](Worker(trainer, encoded, local.steps)),
+        executor=EXECUTORS[experiment.executor.name](Worker(trainer, encoded, local_steps(experiment, len(members)))),
         compute=compute,
         has_personal_models=bool(keys.private) or "per-client models" in algorithm.needs,
+        groups=_groups(experiment.data.group_by, dataset, evaluated),
+    )
+
+
+def _groups(field: str | None, dataset: FederatedDataset, clients: Sequence[int]) -> dict[int, str]:
+    if field is None:
+        return {}
+    return {client: dataset.load(client).meta.get(field, "none") for client in clients}
+
+
+def local_plan(experiment: Experiment) -> LocalPlan:
+    """How an experiment's clients train."""
+    local = experiment.local
+    return LocalPlan(
+        local.batch_size,
+        local.clip_norm or None,
+        OPTIMIZERS[local.optimizer](local),
+        local.keep_optimizer,
+        local.accumulation,
+        DRAWS[local.draw],
     )
 
 
@@ -283,18 +365,30 @@ def make_objective(experiment: Experiment, tokenizer: Any, fingerprint: str) -> 
     settings = experiment.objective
     codec = Codec(tokenizer, settings.template, settings.max_length, settings.truncation)
     parts = (fingerprint, settings.template, settings.max_length, settings.truncation)
-    return OBJECTIVES[settings.name](codec, hashlib.sha256(repr(parts).encode()).hexdigest())
+    return _objective(experiment)(codec, hashlib.sha256(repr(parts).encode()).hexdigest())
 
 
-def methods() -> list[dict[str, str]]:
-    """One row for each method: its name, what it is, its options and what it needs."""
-    rows = []
-    for name, builder in ALGORITHMS.items():
-        options = ", ".join(f"{option.name} = {option.default}" for option in _options(builder))
-        first = (inspect.getdoc(builder) or "").splitlines()[0]
-        needs = ", ".join(sorted(builder().needs))
-        rows.append({"name": name, "summary": first, "options": options, "needs": needs})
-    return rows
+def _objective(experiment: Experiment) -> Callable[[Codec, str], Objective]:
+    """What makes the objective, its name, options and policy for long samples checked."""
+    name, settings = experiment.objective.name, experiment.objective
+    _row(f"objective.truncation with {name}", settings.truncation, POLICIES[name])
+    builder: Callable[[Codec, str], Objective] = _call(f"objective.{name}", OBJECTIVES[name], settings.options)
+    return builder
+
+
+def local_steps(experiment: Experiment, clients: int) -> Callable[[int], int]:
+    """From the samples of a client to its optimizer steps in a round; `clients` may take part."""
+    local, federation = experiment.local, experiment.federation
+    if local.steps != "dynamic":
+        return partial(fixed_steps, steps=local.steps)
+    return partial(
+        dynamic_steps,
+        rounds=federation.rounds,
+        cohort=min(federation.cohort, clients),
+        clients=clients,
+        batch_size=local.batch_size,
+        passes=local.passes,
+    )
 
 
 def _options(builder: Callable[..., Any]) -> list[inspect.Parameter]:

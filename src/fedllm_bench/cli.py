@@ -6,7 +6,7 @@ import sys
 import click
 
 from fedllm_bench import __version__
-from fedllm_bench.commands import assets, catalogue, doctor, results, runs
+from fedllm_bench.commands import assets, catalogue, doctor, personal, results, runs
 from fedllm_bench.errors import FedLLMError
 
 __all__ = ["cli", "main"]
@@ -26,6 +26,7 @@ for command in (
     runs.run,
     results.table,
     results.report,
+    personal.personalise,
     catalogue.methods,
     catalogue.data,
     assets.assets,

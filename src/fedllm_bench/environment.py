@@ -11,18 +11,20 @@ from typing import Any
 import torch
 
 from fedllm_bench import __version__
-from fedllm_bench.build import Parts
+from fedllm_bench.build import Parts, algorithm_offer
+from fedllm_bench.deviations import deviations
 from fedllm_bench.errors import RunError
 from fedllm_bench.experiment import Experiment
 
 __all__ = ["describe", "processor", "require_same"]
 
 # A resumed run must find these as they were; anything else may change between two sittings.
-_FIXED = ("base_fingerprint", "data_fingerprint", "packing_in_force")
+_FIXED = ("base_fingerprint", "data_fingerprint", "packing_in_force", "method_package")
 
 
 def describe(experiment: Experiment, parts: Parts) -> dict[str, Any]:
     """The facts of this process, machine and run."""
+    offer = algorithm_offer(experiment)
     sizes = [rows * columns for rows, columns in parts.model.lora.shapes.values()]
     return {
         "fedllm_bench": __version__,
@@ -41,6 +43,8 @@ def describe(experiment: Experiment, parts: Parts) -> dict[str, Any]:
         "data": parts.dataset.name,
         "data_fingerprint": parts.dataset.fingerprint,
         "clients": len(parts.dataset),
+        "deviations": deviations(experiment),
+        "method_package": offer.origin if offer.packaged else None,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

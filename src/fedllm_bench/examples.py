@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-__all__ = ["ChatExample", "ClientData", "FederatedDataset", "Role", "Turn"]
+__all__ = ["ChatExample", "ClientData", "Example", "FederatedDataset", "PreferenceExample", "Role", "Turn"]
 
 Role = Literal["system", "user", "assistant"]
 
@@ -35,12 +35,34 @@ class ChatExample:
 
 
 @dataclass(frozen=True, slots=True)
+class PreferenceExample:
+    """Two answers to a prompt, of which people prefer one.
+
+    Args:
+        id: unique within the dataset.
+        prompt: messages in order that both answers reply to.
+        chosen: the preferred answer.
+        rejected: the other one.
+        meta: fields to group, filter and report by.
+    """
+
+    id: str
+    prompt: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+Example = ChatExample | PreferenceExample
+
+
+@dataclass(frozen=True, slots=True)
 class ClientData:
     """One client's examples, split into a part it trains on and a held-out part."""
 
     id: str
-    train: Sequence[ChatExample]
-    test: Sequence[ChatExample]
+    train: Sequence[Example]
+    test: Sequence[Example]
     meta: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -39,10 +39,12 @@ def base_scores(experiment: Experiment, parts: Parts, above: Path, progress: Pro
         parts.model.fingerprint,
         parts.dataset.fingerprint,
         parts.objective.key,
+        experiment.objective.model_dump_json(),
         list(parts.evaluated),
         experiment.evaluate.samples,
         parts.compute,
         parts.model.packed,
+        sorted(parts.groups.items()),
     )
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     path = above / f"base-{key}.jsonl"
@@ -101,9 +103,11 @@ def _evaluate(
 
 def _record(round: int, parts: Parts, score: ClientScore, personal: ClientScore | None) -> dict[str, Any]:
     own = {} if personal is None else {"personal": _measured(personal)}
+    group = {"group": parts.groups[score.client]} if score.client in parts.groups else {}
     return {
         "round": round,
         "client": parts.dataset.client_id(score.client),
+        **group,
         "samples": score.samples,
         "tokens": score.tokens,
         **_measured(score),
@@ -113,4 +117,5 @@ def _record(round: int, parts: Parts, score: ClientScore, personal: ClientScore 
 
 
 def _measured(score: ClientScore) -> Mapping[str, float | None]:
-    return {"loss": finite(score.loss), "accuracy": finite(score.accuracy)}
+    further = {name: finite(value) for name, value in score.metrics.items()}
+    return {"loss": finite(score.loss), "accuracy": finite(score.accuracy), **further}

@@ -19,6 +19,7 @@ def as_toml(experiment: Mapping[str, Any]) -> str:
         experiment: as written into the run.
     """
     settings = {key: value for key, value in experiment.items() if key not in LEFT_OUT}
+    settings["plugins"] = [plugin["file"] for plugin in settings.get("plugins", [])]
     return "\n".join(_table(settings, ())).strip() + "\n"
 
 

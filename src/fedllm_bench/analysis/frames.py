@@ -81,6 +81,11 @@ class Run:
         return {record["client"] for record in self.evaluations if not _is_scored(record)}
 
     @property
+    def groups(self) -> Mapping[str, str]:
+        """Client to the group it is in; empty where the experiment does not group them."""
+        return {record["client"]: record["group"] for record in self.evaluations if "group" in record}
+
+    @property
     def before(self) -> Mapping[str, Score]:
         """Scores of the base model."""
         return self.scores.get(0, {})

@@ -13,7 +13,9 @@ from fedllm_bench.analysis.stats import Interval, mean_interval
 __all__ = ["Method", "group", "held_out_curve", "training_curve"]
 
 # Runs that differ in these alone repeat one another: they are pooled.
-REPEATS = ("name", "run_id", "seed", "checkpoint", "data.client", "data.drawn")
+REPEATS = ("name", "run_id", "seed", "checkpoint", "data.client", "data.client_samples", "data.drawn")
+# Local training may have a budget of its own for each client.
+LOCAL_REPEATS = (*REPEATS, "federation.rounds")
 # What decides the numbers of the base model.
 BASE = ("data", "model.base", "model.quantization", "model.dtype", "objective", "evaluate")
 FIRST = {"base": 0, "local": 1}
@@ -23,7 +25,7 @@ Settings = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Method:
-    """Runs that differ in seed or in the client drawn, seen as one.
+    """Runs that differ in seed, in the client drawn, or in the group of clients, seen as one.
 
     Args:
         name: the algorithm, with the settings that tell it from others of that name.
@@ -143,7 +145,11 @@ def _telling(settings: Settings, rivals: Sequence[Settings]) -> Iterator[str]:
 
 
 def _settings(run: Run) -> Settings:
-    return {key: text for key, text in _flat(run.experiment) if not _below(key, REPEATS)}
+    repeats = LOCAL_REPEATS if run.algorithm == "local" else REPEATS
+    # A run for each group of clients is one method: what it does within groups.
+    return {
+        key: "each" if key == "data.group" else text for key, text in _flat(run.experiment) if not _below(key, repeats)
+    }
 
 
 def _base_settings(run: Run) -> Settings:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["FORMATS", "METHOD_COLUMNS", "Column", "column", "render"]
+__all__ = ["FORMATS", "METHOD_COLUMNS", "Column", "column", "interval_text", "render"]
 
 Row = Mapping[str, Any]
 
@@ -134,7 +134,9 @@ def _method(row: Row) -> str:
     return f"{name}\n({', '.join(counts)})" if counts else str(name)
 
 
-def _interval(form: str) -> Callable[[Any], str]:
+def interval_text(form: str) -> Callable[[Any], str]:
+    """An interval as its mean over its ends, numbers in this format."""
+
     def words(value: Row) -> str:
         return f"{value['mean']:{form}}\n[{value['low']:{form}}, {value['high']:{form}}]"
 
@@ -143,8 +145,8 @@ def _interval(form: str) -> Callable[[Any], str]:
 
 METHOD_COLUMNS = (
     Column("method", _method, numeric=False),
-    column("held-out\nloss", "held_out_loss", _interval(".3f"), numeric=True),
-    column("change\nto base", "difference_to_base", _interval("+.3f"), numeric=True),
+    column("held-out\nloss", "held_out_loss", interval_text(".3f"), numeric=True),
+    column("change\nto base", "difference_to_base", interval_text("+.3f"), numeric=True),
     column("perplexity", "perplexity", "{:.1f}".format, numeric=True),
     column("token\nacc.", "token_accuracy", "{:.1%}".format, numeric=True),
     column("worst\n10%", "worst_decile_loss", "{:.3f}".format, numeric=True),

@@ -1,6 +1,5 @@
-"""`methods` and `data`: what experiments can name."""
+"""`data`: the datasets that experiments can name."""
 
-import inspect
 from typing import TYPE_CHECKING
 
 import click
@@ -10,27 +9,11 @@ from fedllm_bench.commands.output import as_json, print_rows
 if TYPE_CHECKING:
     from fedllm_bench.examples import FederatedDataset
 
-__all__ = ["data", "methods"]
+__all__ = ["data"]
 
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for run, such as data.min_samples=50."
 )
-
-
-@click.command()
-@as_json
-def methods(form: str) -> None:
-    """List the methods that `algorithm.name` takes."""
-    from fedllm_bench.analysis.tables import column
-    from fedllm_bench.build import methods as listed
-
-    columns = (
-        column("name", "name"),
-        column("what it does", "summary"),
-        column("options", "options"),
-        column("needs", "needs"),
-    )
-    print_rows(listed(), columns, form)
 
 
 @click.group()
@@ -45,9 +28,7 @@ def datasets(form: str) -> None:
     from fedllm_bench.analysis.tables import column
     from fedllm_bench.build import DATASETS
 
-    rows = [
-        {"name": name, "summary": (inspect.getdoc(builder) or "").split("\n")[0]} for name, builder in DATASETS.items()
-    ]
+    rows = [{"name": name, "summary": source.about} for name, source in DATASETS.items()]
     print_rows(rows, (column("name", "name"), column("what it is", "summary")), form)
 
 

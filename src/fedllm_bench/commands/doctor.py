@@ -36,7 +36,7 @@ class Finding:
 def doctor(context: click.Context, form: str) -> None:
     """Check that all a run needs is here.
 
-    Looks at Python, torch, the processor, the cache, the disk and the assets; exit 1: something is broken.
+    Looks at Python, torch, bitsandbytes, the processor, cache, disk and assets; exit 1: something is broken.
     """
     from fedllm_bench.analysis.tables import column
 
@@ -71,6 +71,16 @@ def _torch() -> Iterator[Finding]:
         yield Finding("bf16", "ok", "multiplied in hardware")
     else:
         yield Finding("bf16", "note", "not in hardware", "training runs in float32, several times slower")
+
+
+def _quantization() -> Iterator[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        yield Finding("bitsandbytes", "ok", version("bitsandbytes"))
+    except PackageNotFoundError:
+        hint = "only quantized base models need it: pip install 'fedllm-bench[quantization]'"
+        yield Finding("bitsandbytes", "note", "not installed", hint)
 
 
 def _cache() -> Iterator[Finding]:
@@ -119,4 +129,12 @@ ASSET_STATES: Mapping[str, tuple[Status, str | None]] = {
     "missing": ("broken", "fedllm-bench assets add {name} PATH"),
 }
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_python, _torch, _cache, _assets, _compiler, _terminal)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _python,
+    _torch,
+    _quantization,
+    _cache,
+    _assets,
+    _compiler,
+    _terminal,
+)

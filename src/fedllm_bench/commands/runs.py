@@ -35,11 +35,19 @@ set_option = click.option(
 @click.argument("file", metavar="EXPERIMENT.toml", type=click.Path(path_type=Path))
 @set_option
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="Use this seed; may be repeated.")
+@click.option("--preset", help="Lay the settings of this preset under the file: paper.")
 @click.option("--dry-run", is_flag=True, help="Show what would run and what it would take.")
 @runs_option
 @as_json
 def run(
-    *, file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...], dry_run: bool, above: Path, form: str
+    *,
+    file: Path,
+    overrides: tuple[str, ...],
+    seeds: tuple[int, ...],
+    preset: str | None,
+    dry_run: bool,
+    above: Path,
+    form: str,
 ) -> None:
     """Run an experiment, or continue it.
 
@@ -47,7 +55,7 @@ def run(
     """
     from fedllm_bench.experiment import load
 
-    experiments = load(file, overrides, seeds)
+    experiments = load(file, overrides, seeds, preset)
     if dry_run:
         _print_plan(experiments, above, form)
     else:
@@ -72,10 +80,15 @@ def quickstart(overrides: tuple[str, ...], above: Path, form: str) -> None:
 
 
 def quickstart_file() -> Path:
-    """The experiment that ships with the package; in a checkout, the one in `experiments/`."""
+    """The experiment that `quickstart` runs."""
+    return experiments_folder() / "quickstart.toml"
+
+
+def experiments_folder() -> Path:
+    """The experiments that ship with the package; in a checkout, `experiments/`."""
     package = Path(__file__).parents[1]
-    shipped = package / "experiments" / "quickstart.toml"
-    return shipped if shipped.exists() else package.parents[1] / "experiments" / "quickstart.toml"
+    shipped = package / "experiments"
+    return shipped if shipped.exists() else package.parents[1] / "experiments"
 
 
 def _execute(experiments: Sequence["Experiment"], above: Path, form: str) -> list[Path]:
@@ -121,6 +134,7 @@ def _print_plan(experiments: Sequence["Experiment"], above: Path, form: str) -> 
     note = f"Estimates for {len(rows)} runs in {above / experiments[0].name}."
     if any(value is None for row in rows for value in row.values()):
         note += " The rest is known once model and data are here: see fedllm-bench assets list."
+        note += "".join(f"\n* {what}" for what in dict.fromkeys(what for row in rows for what in row["missing"]))
     print_rows(rows, columns, form, note)
 
 

@@ -2,19 +2,39 @@
 
 from fedllm_bench.data.chitchat import build_fed_chitchat
 from fedllm_bench.data.describe import Description, describe
-from fedllm_bench.data.partition import draw, draw_positions, drawn, only, with_samples
+from fedllm_bench.data.importer import build_import
+from fedllm_bench.data.mapping import read_mapping
+from fedllm_bench.data.official import build_official
+from fedllm_bench.data.partition import (
+    cap,
+    draw,
+    draw_positions,
+    drawn,
+    group_by,
+    nearest,
+    only,
+    pool,
+    with_samples,
+)
 from fedllm_bench.data.stored import StoredDataset, content_fingerprint, write_dataset
 
 __all__ = [
     "Description",
     "StoredDataset",
     "build_fed_chitchat",
+    "build_import",
+    "build_official",
+    "cap",
     "content_fingerprint",
     "describe",
     "draw",
     "draw_positions",
     "drawn",
+    "group_by",
+    "nearest",
     "only",
+    "pool",
+    "read_mapping",
     "with_samples",
     "write_dataset",
 ]

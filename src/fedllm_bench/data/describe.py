@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from fedllm_bench.examples import ChatExample, ClientData, FederatedDataset
+from fedllm_bench.examples import ClientData, Example, FederatedDataset, PreferenceExample
 from fedllm_bench.progress import SILENT, Progress
 
 __all__ = ["Description", "Spread", "describe"]
@@ -89,15 +89,21 @@ def _measures(client: ClientData) -> Iterable[tuple[str, float]]:
     samples = [*client.train, *client.test]
     if not samples:
         return
-    yield "turns per sample", _mean(len(sample.turns) for sample in samples)
+    yield "turns per sample", _mean(map(_turns, samples))
     texts = [_split(sample) for sample in samples]
     for part, position in (("instruction", 0), ("response", 1)):
         yield f"words per {part}", _mean(len(text[position].split()) for text in texts)
         yield f"characters per {part}", _mean(len(text[position]) for text in texts)
 
 
-def _split(example: ChatExample) -> tuple[str, str]:
-    """What is read (the instruction, with all context) and what is learnt (the response)."""
+def _turns(example: Example) -> int:
+    return len(example.prompt) + 1 if isinstance(example, PreferenceExample) else len(example.turns)
+
+
+def _split(example: Example) -> tuple[str, str]:
+    """What is read (the instruction, with all context) and what is learnt (the response; of two, the chosen one)."""
+    if isinstance(example, PreferenceExample):
+        return "\n".join(turn.content for turn in example.prompt), example.chosen
     last = len(example.turns) - 1
     learnt = [
         turn.role == "assistant" and (example.trained == "all" or at == last) for at, turn in enumerate(example.turns)

@@ -1,10 +1,11 @@
 """One client as one line of JSON, and back."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from fedllm_bench.errors import DataError
-from fedllm_bench.examples import ChatExample, ClientData, Turn
+from fedllm_bench.examples import ChatExample, ClientData, Example, PreferenceExample, Turn
 
 __all__ = ["client_from", "client_line", "id_from"]
 
@@ -71,19 +72,41 @@ def id_from(line: memoryview, place: str) -> str:
     return client_from(bytes(line), place).id
 
 
-def _example_record(example: ChatExample) -> dict[str, Any]:
-    turns = [{"role": turn.role, "content": turn.content} for turn in example.turns]
-    return {"id": example.id, "turns": turns, "trained": example.trained, "meta": dict(example.meta)}
+def _example_record(example: Example) -> dict[str, Any]:
+    if isinstance(example, PreferenceExample):
+        content = {"prompt": _said(example.prompt), "chosen": example.chosen, "rejected": example.rejected}
+    else:
+        content = {"turns": _said(example.turns), "trained": example.trained}
+    return {"id": example.id, **content, "meta": dict(example.meta)}
 
 
-def _example(record: dict[str, Any]) -> ChatExample:
-    turns = tuple(_turn(turn["role"], turn["content"]) for turn in record["turns"])
+def _said(turns: Iterable[Turn]) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+def _example(record: dict[str, Any]) -> Example:
+    return _preference(record) if "chosen" in record else _chat(record)
+
+
+def _preference(record: dict[str, Any]) -> PreferenceExample:
+    answers = record["chosen"], record["rejected"]
+    if not all(isinstance(answer, str) for answer in answers):
+        raise ValueError(f"example {record['id']!r} needs two texts, chosen and rejected")
+    return PreferenceExample(record["id"], _turns(record["prompt"]), *answers, record.get("meta", {}))
+
+
+def _chat(record: dict[str, Any]) -> ChatExample:
+    turns = _turns(record["turns"])
     if not turns or turns[-1].role != "assistant":
         raise ValueError(f"example {record['id']!r} does not end with a turn of the assistant")
     trained = record["trained"]
     if trained not in ("last", "all"):
         raise ValueError(f"trained is {trained!r}, not 'last' or 'all'")
     return ChatExample(record["id"], turns, trained, record.get("meta", {}))
+
+
+def _turns(records: Iterable[dict[str, Any]]) -> tuple[Turn, ...]:
+    return tuple(_turn(turn["role"], turn["content"]) for turn in records)
 
 
 def _turn(role: Any, content: Any) -> Turn:

@@ -15,7 +15,7 @@ import numpy as np
 from fedllm_bench import __version__
 from fedllm_bench.data.lines import client_from, client_line, id_from
 from fedllm_bench.errors import DataError
-from fedllm_bench.examples import ChatExample, ClientData
+from fedllm_bench.examples import ClientData, Example, PreferenceExample
 from fedllm_bench.folders import build_folder
 
 __all__ = ["StoredDataset", "content_fingerprint", "write_dataset"]
@@ -161,7 +161,9 @@ def _kept(clients: Iterable[ClientData], dropped: Counter[str]) -> Iterator[Clie
             dropped["clients without training samples"] += 1
 
 
-def _answers(example: ChatExample) -> bool:
+def _answers(example: Example) -> bool:
+    if isinstance(example, PreferenceExample):
+        return bool(example.chosen.strip()) and bool(example.rejected.strip())
     return bool(example.turns) and example.turns[-1].role == "assistant" and bool(example.turns[-1].content.strip())
 
 

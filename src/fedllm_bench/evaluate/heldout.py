@@ -1,8 +1,9 @@
-"""Loss and token accuracy of a model on each client's held-out part."""
+"""Loss and accuracy of a model on each client's held-out part."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -22,9 +23,11 @@ class ClientScore:
     Args:
         samples: examples scored.
         tokens: tokens scored.
-        loss: mean negative log-likelihood per scored token.
-        accuracy: share of scored tokens that are the model's first choice.
+        loss: the objective's mean loss: per scored token (SFT), or per pair (DPO).
+        accuracy: share of scored tokens that are the model's first choice, or of pairs whose preferred answer has the
+            higher reward.
         notes: reasons and counts of examples shortened or left out.
+        metrics: means of whatever else the objective measures.
     """
 
     client: int
@@ -33,6 +36,7 @@ class ClientScore:
     loss: float
     accuracy: float
     notes: Mapping[str, int]
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -64,20 +68,26 @@ def evaluate(
     rows = [(client, row) for client, part in parts.items() for row in range(len(part))[:samples]]
     lengths = [objective.length(parts[client][row]) for client, row in rows]
     place = {client: at for at, client in enumerate(clients)}
-    totals = torch.zeros(len(clients), 4, dtype=torch.float64)  # samples, tokens, loss, correct
+    totals: list[dict[str, float]] = [defaultdict(float) for _ in clients]
     for chosen in plan_micro_batches(lengths, token_budget):
         batch = [Row(parts[rows[i][0]][rows[i][1]], owner=0) for i in chosen]
         result = objective.loss(model, params, batch, training=False, metrics=True)
-        ones = torch.ones_like(result.total)
-        found = torch.stack([ones, result.weight, result.total, result.metrics["correct"]], 1).double().cpu()
-        totals.index_add_(0, torch.tensor([place[rows[i][0]] for i in chosen]), found)
+        found = {"weight": result.weight, "loss": result.total, **result.metrics}
+        for name, values in found.items():
+            for i, value in zip(chosen, values.tolist(), strict=True):
+                totals[place[rows[i][0]]][name] += value
+        for i in chosen:
+            totals[place[rows[i][0]]]["samples"] += 1
         on_samples(len(chosen))
-    return [
-        ClientScore(
-            client, int(samples), int(tokens), _ratio(loss, tokens), _ratio(correct, tokens), parts[client].notes
-        )
-        for client, (samples, tokens, loss, correct) in zip(clients, totals.tolist(), strict=True)
-    ]
+    return [_score(client, total, parts[client].notes) for client, total in zip(clients, totals, strict=True)]
+
+
+def _score(client: int, total: Mapping[str, float], notes: Mapping[str, int]) -> ClientScore:
+    sums = dict(total)
+    samples, tokens, weight = (sums.pop(name, 0.0) for name in ("samples", "tokens", "weight"))
+    means = {name: _ratio(value, weight) for name, value in sums.items()}
+    loss, accuracy = means.pop("loss", math.nan), means.pop("correct", math.nan)
+    return ClientScore(client, int(samples), int(tokens), loss, accuracy, notes, means)
 
 
 def _ratio(total: float, count: float) -> float:

@@ -15,6 +15,7 @@ from fedllm_bench.experiment.schema import (
     Lora,
     Model,
     Objective,
+    Plugin,
 )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Lora",
     "Model",
     "Objective",
+    "Plugin",
     "load",
     "resolve",
 ]

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from fedllm_bench.errors import ExperimentError
 from fedllm_bench.experiment.documents import Document, Path, expand, merge, nest, override
+from fedllm_bench.experiment.plugin_file import plugin_tables
+from fedllm_bench.experiment.presets import PRESETS
 from fedllm_bench.experiment.problems import Problem, closest, found_in, refuse
 from fedllm_bench.experiment.schema import Drawn, Experiment
 
@@ -17,22 +19,36 @@ __all__ = ["load", "resolve"]
 DEFAULT_LOCAL_CLIENTS = 2
 
 
-def load(file: FilePath, overrides: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Experiment]:
+def load(
+    file: FilePath,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    preset: str | None = None,
+    plugins: Sequence[FilePath] = (),
+) -> list[Experiment]:
     """Read an experiment file and expand it to one experiment per run, each run once.
 
     Args:
         file: TOML; a list in a key that takes one value expands to several runs, so do `[[variant]]` tables.
         overrides: `dotted.key=value` texts, laid over the file and its variants.
         seeds: if any, used in place of the file's.
+        preset: name of settings that lie under the file; used in place of the file's.
+        plugins: Python files with methods or channels, besides those that the file names.
 
     Raises:
         ExperimentError: the file cannot be read, or its keys are unknown, missing or of the wrong type.
     """
-    return resolve(_read(file), str(file), overrides, seeds)
+    return resolve(_read(file), str(file), overrides, seeds, preset, plugins, file.parent)
 
 
 def resolve(
-    document: Document, source: str, overrides: Sequence[str] = (), seeds: Sequence[int] = ()
+    document: Document,
+    source: str,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    preset: str | None = None,
+    plugins: Sequence[FilePath] = (),
+    folder: FilePath = FilePath(),  # noqa: B008 (immutable)
 ) -> list[Experiment]:
     """Expand the content of an experiment file; see `load`.
 
@@ -41,11 +57,16 @@ def resolve(
         source: what errors call it.
         overrides: as in `load`.
         seeds: as in `load`.
+        preset: as in `load`.
+        plugins: as in `load`.
+        folder: that plugins named in the document are relative to.
     """
     changes = [nest(*override(text)) for text in overrides]
     if seeds:
         changes.append({"seed": list(seeds)})
-    document = dict(document)
+    document = {**document, **({} if preset is None else {"preset": preset})}
+    document["plugins"] = plugin_tables(document.get("plugins", []), source, folder, plugins)
+    under = _preset(document.get("preset"), source)
     variants = document.pop("variant", [{}])
     if not isinstance(variants, list) or not all(isinstance(variant, dict) for variant in variants):
         raise refuse(source, [Problem(("variant",), "expected [[variant]] tables")], [])
@@ -56,7 +77,7 @@ def resolve(
     problems: list[Problem] = []
     experiments: dict[str, Experiment] = {}
     for variant in variants:
-        merged = merge(document, variant)
+        merged = merge(merge(under, document), variant)
         for change in changes:
             merged = merge(merged, change)
         for single in expand(merged, SWEEPABLE):
@@ -73,6 +94,15 @@ def resolve(
     if problems:
         raise refuse(source, problems, layers)
     return list(experiments.values())
+
+
+def _preset(name: Any, source: str) -> Document:
+    """The settings of a preset; none where none is named."""
+    if name is None:
+        return {}
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ExperimentError(f"{source}: unknown preset {name!r}", f"known: {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def _read(file: FilePath) -> Document:
@@ -165,7 +195,7 @@ def _one_run_per_client(experiment: Experiment) -> list[Experiment]:
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         path = ("algorithm", experiment.algorithm.name, "clients")
         raise _ExpansionError(Problem(path, f"expected an integer of at least 1, got {count!r}"))
-    chosen = experiment.data.client is not None or experiment.data.drawn is not None
+    chosen = bool(experiment.data.choices)
     places = [experiment.data.drawn] if chosen else [Drawn(index=index, of=count) for index in range(count)]
     return [
         experiment.model_copy(
@@ -196,7 +226,7 @@ def _keys(model: type[BaseModel], prefix: Path = ()) -> Iterator[tuple[Path, Any
 
 def _takes_one_value(path: Path, kind: Any) -> bool:
     is_table = get_origin(kind) in (dict, tuple) or (isinstance(kind, type) and issubclass(kind, BaseModel))
-    return not is_table and path != ("name",)
+    return not is_table and path not in (("name",), ("preset",))
 
 
 KNOWN = tuple(path for path, _ in _keys(Experiment) if path[-1] != "options")

@@ -20,6 +20,7 @@ __all__ = [
     "Lora",
     "Model",
     "Objective",
+    "Plugin",
 ]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -90,9 +91,8 @@ class Data(Table):
 
     @model_validator(mode="after")
     def _one_way_to_choose_the_client(self) -> "Data":
-        chosen = [name for name in ("client", "drawn", "client_samples", "pool") if getattr(self, name) not in (None, False)]
-        if len(chosen) > 1:
-            raise ValueError(f"`{chosen[0]}` and `{chosen[1]}` both choose the client that trains; keep one")
+        if len(self.choices) > 1:
+            raise ValueError(f"`{self.choices[0]}` and `{self.choices[1]}` both choose the client that trains; keep one")
         return self
 
     @model_validator(mode="after")
@@ -102,9 +102,10 @@ class Data(Table):
         return self
 
     @property
-    def chooses_client(self) -> bool:
-        """Whether it says which one client trains."""
-        return self.pool or any(choice is not None for choice in (self.client, self.drawn, self.client_samples))
+    def choices(self) -> list[str]:
+        """The keys that are set and say which one client trains."""
+        keys = ("client", "drawn", "client_samples", "pool")
+        return [key for key in keys if getattr(self, key) not in (None, False)]
 
 
 class Lora(Table):
@@ -126,19 +127,24 @@ class Model(Table):
 
 
 class Objective(Table):
-    """What is learnt: the loss, the prompt template, and the fate of samples above `max_length` tokens."""
+    """What is learnt: the loss, the prompt template, and the fate of samples above `max_length` tokens.
+
+    Options of the loss come from the table that carries its name, such as `[objective.dpo]`.
+    """
 
     name: str = "sft"
     template: str = "native"
     max_length: Positive = 512
-    truncation: Literal["left-context", "skip"] = "left-context"
+    truncation: Literal["left-context", "skip", "paper-dpo"] = "left-context"
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Local(Table):
     """Training on one client in one round.
 
     Args:
-        steps: optimizer steps.
+        steps: optimizer steps; `dynamic` takes as many as make `passes` over a client's data in the whole run.
+        passes: over the data of a client that takes part as often as it can expect; for dynamic steps.
         batch_size: samples a step.
         lr: learning rate of the first round.
         lr_min: learning rate that the cosine ends at.
@@ -154,7 +160,8 @@ class Local(Table):
             of micro-batches are averaged; 1 weighs every token of the step alike.
     """
 
-    steps: Positive = 10
+    steps: Positive | Literal["dynamic"] = 10
+    passes: Annotated[float, Field(gt=0)] = 3.0
     batch_size: Positive = 16
     lr: Rate = 2e-4
     lr_min: Rate = 0.0
@@ -249,11 +256,26 @@ class Checkpoint(Table):
     every: Positive = 1
 
 
+class Plugin(Table):
+    """A Python file with methods or channels of the user's own.
+
+    Args:
+        file: where it lies.
+        sha256: of its content.
+        offers: the names in its tables; null where only running it would tell.
+    """
+
+    file: str
+    sha256: str
+    offers: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+
+
 class Experiment(Table):
     """One run, fully resolved: nothing in it is a list to sweep over."""
 
     name: Name
     seed: Natural = 0
+    preset: str | None = None
     data: Data = Data()
     model: Model = Model()
     objective: Objective = Objective()
@@ -264,9 +286,17 @@ class Experiment(Table):
     executor: Executor = Executor()
     evaluate: Evaluate = Evaluate()
     checkpoint: Checkpoint = Checkpoint()
+    plugins: Annotated[tuple[Plugin, ...], Field(strict=False)] = ()
 
     @property
     def run_id(self) -> str:
-        """12 hex digits that equal experiments share; name and checkpoints change no result and stay out."""
-        content = self.model_dump(mode="json", exclude={"name", "checkpoint"})
+        """12 hex digits that equal experiments share; what changes no result, such as the name, stays out."""
+        content = self.model_dump(mode="json", exclude={"name", "preset", "checkpoint", "plugins"})
+        if used := sorted(plugin.sha256 for plugin in self.plugins if self._may_use(plugin)):
+            content["plugins"] = used
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _may_use(self, plugin: Plugin) -> bool:
+        # A run that uses nothing of a plugin stays the same run when the plugin is edited.
+        names = {self.algorithm.name, *(channel.name for channel in self.channel)}
+        return plugin.offers is None or not names.isdisjoint(plugin.offers)

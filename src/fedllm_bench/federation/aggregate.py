@@ -1,12 +1,26 @@
 """How the cohort's updates become one; by default a running mean that never holds two of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedllm_bench.tensors import Tensors, axpy, scale
 
-__all__ = ["Aggregate", "Gathering", "Merged", "WeightedMean", "mean_of", "weighted_mean"]
+__all__ = [
+    "Aggregate",
+    "AtOnce",
+    "Gathering",
+    "Merged",
+    "Updates",
+    "WeightedMean",
+    "at_once",
+    "mean_of",
+    "shares_of",
+    "weighted_mean",
+]
+
+# Client -> (update, weight), in cohort order.
+Updates = Mapping[int, tuple[Tensors, float]]
 
 
 @dataclass(frozen=True)
@@ -74,8 +88,38 @@ def weighted_mean(gathering: Gathering) -> Aggregate:
     return WeightedMean()
 
 
-def mean_of(updates: Mapping[int, tuple[Tensors, float]]) -> Tensors:
-    """The weighted mean of updates that are all at hand: client -> (update, weight)."""
+class AtOnce:
+    """Keeps every update until the last has come, then merges them together; memory grows with the cohort.
+
+    Args:
+        gathering: the round.
+        merge: (the round, at least one update) -> what they become; None where they are not to be used.
+    """
+
+    def __init__(self, gathering: Gathering, merge: Callable[[Gathering, Updates], Merged | None]) -> None:
+        self._gathering, self._merge = gathering, merge
+        self._updates: dict[int, tuple[Tensors, float]] = {}
+
+    def add(self, client: int, delta: Tensors, weight: float) -> None:
+        self._updates[client] = (delta, weight)
+
+    def result(self) -> Merged | None:
+        return self._merge(self._gathering, self._updates) if self._updates else None
+
+
+def at_once(merge: Callable[[Gathering, Updates], Merged | None]) -> Callable[[Gathering], Aggregate]:
+    """The aggregate of methods that need all updates side by side."""
+    return lambda gathering: AtOnce(gathering, merge)
+
+
+def shares_of(updates: Updates) -> list[float]:
+    """p_i = n_i / sum_j n_j, in the order of the updates."""
+    total = sum(weight for _, weight in updates.values())
+    return [weight / total for _, weight in updates.values()]
+
+
+def mean_of(updates: Updates) -> Tensors:
+    """The weighted mean of updates that are all at hand."""
     mean = WeightedMean()
     for client, (delta, weight) in updates.items():
         mean.add(client, delta, weight)

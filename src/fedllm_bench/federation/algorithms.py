@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from fedllm_bench.federation.algorithm import Algorithm
-from fedllm_bench.federation.methods import lora, paper
+from fedllm_bench.federation.methods import exact, lora, mixed_ranks, paper, personal, robust
 
 __all__ = ["ALGORITHMS"]
 
@@ -18,4 +18,13 @@ ALGORITHMS: Mapping[str, Callable[..., Algorithm]] = {
     "fedadam": paper.fedadam,
     "ffa-lora": lora.ffa_lora,
     "fedsa-lora": lora.fedsa_lora,
+    "flora": exact.flora,
+    "fedex-lora": exact.fedex_lora,
+    "hetlora": mixed_ranks.hetlora,
+    "flexlora": mixed_ranks.flexlora,
+    "median": robust.median,
+    "trimmed-mean": robust.trimmed_mean,
+    "krum": robust.krum,
+    "ditto": personal.ditto,
+    "pfedgraph": personal.pfedgraph,
 }

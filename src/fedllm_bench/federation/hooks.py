@@ -50,7 +50,7 @@ class Finished:
 
 
 class ClientHook(Protocol):
-    """Four places in local training where a method has its say; it sees the tensors that leave the client, no others."""
+    """Four places in local training where a method has its say; it sees only the tensors that leave the client."""
 
     @property
     def wants_gradient_at_anchor(self) -> bool:

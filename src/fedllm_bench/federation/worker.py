@@ -1,7 +1,7 @@
 """What turns a job into updates, in whatever process an executor puts it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedllm_bench.federation.messages import ClientReport, Job, Update
@@ -26,10 +26,10 @@ class Worker:
     Args:
         trainer: trains cohorts.
         encoded: the clients' examples.
-        steps: optimizer steps of a round.
+        steps: optimizer steps in a round of a client with so many usable samples.
     """
 
-    def __init__(self, trainer: CohortTrainer, encoded: EncodedClients, steps: int) -> None:
+    def __init__(self, trainer: CohortTrainer, encoded: EncodedClients, steps: Callable[[int], int]) -> None:
         self.trainer = trainer
         self.encoded = encoded
         self.steps = steps
@@ -42,11 +42,12 @@ class Worker:
             Learner(
                 client=client,
                 id=dataset.client_id(client),
-                rows=self.encoded.part(client, "train"),
-                steps=self.steps,
+                rows=rows,
+                steps=self.steps(len(rows)),
                 own=job.own.get(client, {}),
             )
             for client in job.clients
+            for rows in [self.encoded.part(client, "train")]
         ]
         able = [learner for learner in learners if len(learner.rows)]
         idle = [

@@ -17,6 +17,7 @@ from fedllm_bench.model.attention import PACKED, packed_rows, same_rows, support
 from fedllm_bench.model.fused import fuse
 from fedllm_bench.model.layout import Layout
 from fedllm_bench.model.lora import LoraSpec, StackedLora
+from fedllm_bench.model.quantize import elements, loading, open_when_multiplied
 from fedllm_bench.model.source import fingerprint, resolve
 from fedllm_bench.tensors import Tensors
 
@@ -95,7 +96,7 @@ class LanguageModel:
 
     def parameters(self) -> int:
         """Number of the base's parameters."""
-        return sum(value.numel() for value in self.model.parameters())
+        return sum(elements(value) for value in self.model.parameters())
 
     @cached_property
     def _multiplied(self) -> tuple[int, int]:
@@ -130,7 +131,14 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def load_model(
-    base: str, lora: LoraSpec, *, dtype: str, device: str, packing: str = "auto", gradient_checkpointing: bool = False
+    base: str,
+    lora: LoraSpec,
+    *,
+    dtype: str,
+    device: str,
+    packing: str = "auto",
+    gradient_checkpointing: bool = False,
+    quantization: str = "none",
 ) -> LanguageModel:
     """Load a base model, freeze it and put adapter sites on it.
 
@@ -141,6 +149,7 @@ def load_model(
         device: "cpu", "cuda", or "auto".
         packing: "packed", "padded", or "auto": packed where the model passes the trial.
         gradient_checkpointing: keep only layer inputs and compute the rest again while going back.
+        quantization: how the base's linear layers are stored, a name from `model.quantize.QUANTIZATIONS`.
 
     Raises:
         ModelError: there is no such model, or it cannot do what was asked.
@@ -153,10 +162,17 @@ def load_model(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, use_safetensors=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=kind,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **loading(folder, quantization, kind, place),
+        )
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is not a causal language model that can be loaded: {error}") from error
     model.to(place).eval().requires_grad_(False)
+    open_when_multiplied(model)
     fuse(model)
     packed = _choose_packing(model, packing, base)
     if packed:
@@ -166,7 +182,8 @@ def load_model(
         _checkpoint_activations(model, adapters, base)
         model.train()
         _no_dropout(model)
-    return LanguageModel(model, _tokenizer(folder), adapters, packed, fingerprint(folder))
+    identity = fingerprint(folder) + ("" if quantization == "none" else f" {quantization}")
+    return LanguageModel(model, _tokenizer(folder), adapters, packed, identity)
 
 
 def _choose_packing(model: PreTrainedModel, packing: str, base: str) -> bool:

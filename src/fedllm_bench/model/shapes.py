@@ -7,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from fedllm_bench.model.lora import LoraSpec, StackedLora
+from fedllm_bench.model.quantize import quantizable
 
 __all__ = ["Shapes", "shapes"]
 
@@ -17,6 +18,7 @@ class Shapes:
 
     Args:
         parameters: of the base.
+        quantizable: how many of them quantization stores small.
         adapter: elements of one client's adapter.
         layers: number of blocks.
         hidden: width of the residual stream.
@@ -25,6 +27,7 @@ class Shapes:
     """
 
     parameters: int
+    quantizable: int
     adapter: int
     layers: int
     hidden: int
@@ -45,6 +48,7 @@ def shapes(folder: Path, spec: LoraSpec) -> Shapes:
     text = config.get_text_config()
     return Shapes(
         parameters=sum(value.numel() for value in model.parameters()),
+        quantizable=quantizable(model),
         adapter=sum(rows * columns for rows, columns in lora.shapes.values()),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,

@@ -2,7 +2,8 @@
 
 The strings are facts that published models define:
 `alpaca`: tatsu-lab/stanford_alpaca, `train.py`; `vicuna`: lm-sys/FastChat, `conversation.py`, `vicuna_v1.1`;
-`chatml`: the `<|im_start|>role` format of openai-python's `chatml.md`; `native`: the tokenizer's own chat template.
+`chatml`: the `<|im_start|>role` format of openai-python's `chatml.md`; `native`: the tokenizer's own chat template;
+`none`: the texts alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -152,6 +153,16 @@ TEMPLATES: dict[str, Template] = {
         answer=" {}",
         answer_end=None,
         between="",
+    ),
+    # The texts as they are, as the paper's preference runs have them; no start token comes before them either.
+    "none": TextTemplate(
+        system="{}\n",
+        default_system=None,
+        user="{}",
+        answer_opening="",
+        answer="{}",
+        answer_end=None,
+        between="\n",
     ),
     "chatml": TextTemplate(
         system="<|im_start|>system\n{}<|im_end|>\n",

@@ -1,17 +1,19 @@
 """Segments become token ids and a mask; conversations that are too long are shortened by a stated policy."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedllm_bench.errors import ModelError
-from fedllm_bench.examples import ChatExample, Turn
+from fedllm_bench.examples import ChatExample, PreferenceExample, Turn
 from fedllm_bench.model.templates import Segment, template
 
-__all__ = ["TRUNCATIONS", "Codec", "Tokens", "Truncation", "Unusable"]
+__all__ = ["PAIR_TRUNCATIONS", "TRUNCATIONS", "Codec", "PairTokens", "Tokens", "Truncation", "Unusable"]
+
+_NO_OPENING = ("native", "none")  # templates before which no start token is put
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,30 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class PairTokens:
+    """Two answers to one prompt as the model sees them; both follow the same prompt tokens.
+
+    Args:
+        prompt: token ids, int32, (tokens,).
+        chosen: token ids of the preferred answer, int32, (tokens,).
+        rejected: token ids of the other one, int32, (tokens,).
+        note: what truncation did, or None.
+    """
+
+    prompt: NDArray[np.int32]
+    chosen: NDArray[np.int32]
+    rejected: NDArray[np.int32]
+    note: str | None = None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt with the longer answer."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+
+@dataclass(frozen=True, slots=True)
 class Unusable:
-    """Why a conversation cannot be used; counted by reason, never dropped in silence."""
+    """Why an example cannot be used; counted by reason, never dropped in silence."""
 
     reason: str
 
@@ -44,17 +68,19 @@ class Codec:
         tokenizer: a Hugging Face fast tokenizer.
         template: a name from `TEMPLATES`.
         max_length: most tokens a row may have.
-        truncation: a name from `TRUNCATIONS`.
+        truncation: a name from `TRUNCATIONS`, or from `PAIR_TRUNCATIONS` for pairs of answers.
+        max_prompt_length: tokens that `paper-dpo` keeps of the prompt of a pair that is too long.
     """
 
     tokenizer: Any
     template: str
     max_length: int
     truncation: str = "left-context"
+    max_prompt_length: int = 128
 
     def __post_init__(self) -> None:
         template(self.template)
-        if self.truncation not in TRUNCATIONS:
+        if self.truncation not in TRUNCATIONS and self.truncation not in PAIR_TRUNCATIONS:
             raise ModelError(f"unknown truncation {self.truncation!r}", f"choose one of {', '.join(TRUNCATIONS)}")
         if not getattr(self.tokenizer, "is_fast", False):
             raise ModelError(
@@ -69,6 +95,29 @@ class Codec:
         if not example.turns[-1].content.strip():
             return Unusable("empty response")
         return TRUNCATIONS[self.truncation](self, example)
+
+    def encode_pair(self, example: PreferenceExample) -> PairTokens | Unusable:
+        """Tokens of a prompt and its two answers, shortened if need be, or why there are none."""
+        if not any(turn.content for turn in example.prompt):
+            return Unusable("empty prompt")
+        if not example.chosen.strip() or not example.rejected.strip():
+            return Unusable("empty response")
+        return PAIR_TRUNCATIONS[self.truncation](self, example)
+
+    def pair(self, prompt: Sequence[Turn], chosen: str, rejected: str) -> PairTokens:
+        """Tokens of a prompt and its two answers at full length, both after the same prompt tokens."""
+        rendered = [
+            template(self.template)(self.tokenizer, [*prompt, Turn("assistant", answer)], "last")
+            for answer in (chosen, rejected)
+        ]
+        (before, first), (other, second) = (_parted(self._tokenise(segments)) for segments in rendered)
+        if not np.array_equal(before, other):
+            # The end of the prompt is cut up otherwise before one answer than before the other: as a model that
+            # generates after the prompt sees it, the prompt stands for itself.
+            at = [segment.trained for segment in rendered[0]].index(True)
+            before = self._tokenise(rendered[0][:at]).ids
+            first, second = (ids[trained] for ids, trained in (self._pieces(segments[at:]) for segments in rendered))
+        return PairTokens(before, first, second)
 
     def tokens(self, turns: Sequence[Turn], trained: Literal["last", "all"]) -> Tokens:
         """Tokens of a conversation at full length: rendered once, tokenised whole, the mask read off the segments."""
@@ -100,10 +149,16 @@ class Codec:
 
     def _opening(self) -> NDArray[np.int32]:
         """The token that the tokenizer itself puts before a text; a native template writes its own."""
-        if self.template == "native" or self.tokenizer.bos_token_id is None:
+        if self.template in _NO_OPENING or self.tokenizer.bos_token_id is None:
             return np.zeros(0, dtype=np.int32)
         first = self.tokenizer("a")["input_ids"][:1]
         return np.asarray([token for token in first if token == self.tokenizer.bos_token_id], dtype=np.int32)
+
+
+def _parted(tokens: Tokens) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """What comes before the answer, and the answer; what the template writes after it is never scored."""
+    places = np.flatnonzero(tokens.trained)
+    return tokens.ids[: places[0]], tokens.ids[places[0] : places[-1] + 1]
 
 
 def _left_context(codec: Codec, example: ChatExample) -> Tokens | Unusable:
@@ -138,3 +193,50 @@ def _skip(codec: Codec, example: ChatExample) -> Tokens | Unusable:
 
 Truncation = Callable[[Codec, ChatExample], Tokens | Unusable]
 TRUNCATIONS: dict[str, Truncation] = {"left-context": _left_context, "skip": _skip}
+
+
+def _pair_left_context(codec: Codec, example: PreferenceExample) -> PairTokens | Unusable:
+    """Drop the oldest exchanges until the longer answer fits; if one alone is left, cut the ends of both answers."""
+    note = None
+    prompt = example.prompt
+    while True:
+        pair = codec.pair(prompt, example.chosen, example.rejected)
+        if pair.longest <= codec.max_length:
+            return replace(pair, note=note)
+        shorter = _without_oldest_exchange(prompt)
+        if shorter is None:
+            return _answers_cut(pair, codec.max_length - len(pair.prompt))
+        prompt, note = shorter, "context shortened"
+
+
+def _pair_skip(codec: Codec, example: PreferenceExample) -> PairTokens | Unusable:
+    """Leave out what does not fit."""
+    pair = codec.pair(example.prompt, example.chosen, example.rejected)
+    return pair if pair.longest <= codec.max_length else Unusable("longer than max_length")
+
+
+def _pair_of_the_paper(codec: Codec, example: PreferenceExample) -> PairTokens | Unusable:
+    """Where the longer answer does not fit, keep the last `max_prompt_length` tokens of the prompt; where it still
+    does not, cut the answers to what that leaves (the paper's scripts).
+    """
+    pair = codec.pair(example.prompt, example.chosen, example.rejected)
+    if pair.longest <= codec.max_length:
+        return pair
+    pair = replace(pair, prompt=pair.prompt[-codec.max_prompt_length :], note="context shortened")
+    if pair.longest <= codec.max_length:
+        return pair
+    return _answers_cut(pair, codec.max_length - codec.max_prompt_length)
+
+
+def _answers_cut(pair: PairTokens, room: int) -> PairTokens | Unusable:
+    if room < 1:
+        return Unusable("prompt longer than max_length")
+    return replace(pair, chosen=pair.chosen[:room], rejected=pair.rejected[:room], note="response cut")
+
+
+PairTruncation = Callable[[Codec, PreferenceExample], PairTokens | Unusable]
+PAIR_TRUNCATIONS: dict[str, PairTruncation] = {
+    "left-context": _pair_left_context,
+    "skip": _pair_skip,
+    "paper-dpo": _pair_of_the_paper,
+}

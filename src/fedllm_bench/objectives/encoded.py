@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fedllm_bench.examples import ChatExample, FederatedDataset
+from fedllm_bench.examples import Example, FederatedDataset
 from fedllm_bench.model.tokenise import Unusable
-from fedllm_bench.objectives.protocol import Encoded, Objective
+from fedllm_bench.objectives.protocol import Annotation, Encoded, Objective
+from fedllm_bench.progress import SILENT, Progress
 from fedllm_bench.store import replacing
 
 __all__ = ["EncodedClients", "EncodedPart"]
@@ -53,28 +54,48 @@ class EncodedClients:
         dataset: where examples come from.
         objective: how they are encoded.
         cache: a folder; files are named by the fingerprint of data and objective, so nothing stale is ever read.
+        annotation: what is added to the rows once and kept in files beside them.
+        progress: shows annotations as they are made, since they take passes through the model.
     """
 
-    def __init__(self, dataset: FederatedDataset, objective: Objective, cache: Path) -> None:
+    def __init__(
+        self,
+        dataset: FederatedDataset,
+        objective: Objective,
+        cache: Path,
+        annotation: Annotation | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
         self.dataset = dataset
         self.objective = objective
+        self.annotation = annotation
+        self.progress = progress
         key = hashlib.sha256(f"{dataset.fingerprint}\n{objective.key}".encode()).hexdigest()[:16]
         self.folder = cache / "encoded" / key
 
     def part(self, client: int, part: str) -> EncodedPart:
         """A client's encoded examples, from the cache or encoded now."""
         # A thousand folders at most at each level: a million clients stay easy on file systems.
-        path = self.folder / f"{client // 1000:04d}" / f"{client}.{part}.safetensors"
-        if not path.exists():
+        stem = self.folder / f"{client // 1000:04d}" / f"{client}.{part}"
+
+        def encode(path: Path) -> None:
             data = self.dataset.load(client)
             self._write(path, data.train if part == "train" else data.test)
-        try:
-            return _read(path)
-        except SafetensorError:  # a damaged cache file costs an encoding, not a run
-            path.unlink()
-            return self.part(client, part)
 
-    def _write(self, path: Path, examples: Iterable[ChatExample]) -> None:
+        found = _read_or_make(stem.with_name(f"{stem.name}.safetensors"), encode)
+        return found if self.annotation is None else self._annotated(found, stem, self.annotation)
+
+    def _annotated(self, part: EncodedPart, stem: Path, annotation: Annotation) -> EncodedPart:
+        def annotate(path: Path) -> None:
+            with self.progress.task(f"base model on {stem.name}", len(part), "samples") as task:
+                rows = annotation([part[row] for row in range(len(part))], task.advance)
+            _save(path, rows, {})
+
+        more = _read_or_make(stem.with_name(f"{stem.name}.{annotation.key}.safetensors"), annotate)
+        arrays, offsets = {**part.arrays, **more.arrays}, {**part.offsets, **more.offsets}
+        return EncodedPart(arrays, offsets, part.rows, part.notes)
+
+    def _write(self, path: Path, examples: Iterable[Example]) -> None:
         notes: Counter[str] = Counter()
         rows: list[Encoded] = []
         for example in examples:
@@ -86,8 +107,12 @@ class EncodedClients:
             rows.append(arrays)
             if note is not None:
                 notes[note] += 1
-        with replacing(path) as scratch:
-            save_file(_joined(rows), scratch, metadata={"rows": str(len(rows)), "notes": json.dumps(dict(notes))})
+        _save(path, rows, notes)
+
+
+def _save(path: Path, rows: Sequence[Encoded], notes: Mapping[str, int]) -> None:
+    with replacing(path) as scratch:
+        save_file(_joined(rows), scratch, metadata={"rows": str(len(rows)), "notes": json.dumps(dict(notes))})
 
 
 def _joined(rows: Sequence[Encoded]) -> dict[str, NDArray[Any]]:
@@ -98,6 +123,17 @@ def _joined(rows: Sequence[Encoded]) -> dict[str, NDArray[Any]]:
         joined[name] = np.ascontiguousarray(np.concatenate(parts))
         joined[f"{name}.offsets"] = np.cumsum([0, *map(len, parts)]).astype(np.int64)
     return joined
+
+
+def _read_or_make(path: Path, make: Callable[[Path], None]) -> EncodedPart:
+    if not path.exists():
+        make(path)
+    try:
+        return _read(path)
+    except SafetensorError:  # a damaged cache file costs a computation, not a run
+        path.unlink()
+        make(path)
+        return _read(path)
 
 
 def _read(path: Path) -> EncodedPart:

@@ -1,18 +1,19 @@
 """The seam behind which every objective stands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedllm_bench.examples import ChatExample
+from fedllm_bench.errors import DataError
+from fedllm_bench.examples import ChatExample, Example, PreferenceExample
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.tokenise import Unusable
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["Encoded", "Objective", "Row", "RowLoss"]
+__all__ = ["Annotation", "Encoded", "Objective", "Row", "RowLoss", "of_kind"]
 
 Encoded = Mapping[str, NDArray[Any]]
 
@@ -39,12 +40,26 @@ class RowLoss:
     Args:
         total: summed loss of each row, with gradient, (rows,).
         weight: what a row counts: scored tokens, or pairs, (rows,).
-        metrics: further sums per row, without gradient, each (rows,).
+        metrics: further sums per row, without gradient, each (rows,); `tokens` (scored) and `correct` (of what the
+            weight counts) are among them.
     """
 
     total: Tensor
     weight: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Annotation(Protocol):
+    """What is added to encoded rows once and kept beside them."""
+
+    @property
+    def key(self) -> str:
+        """Everything beside the rows that decides what is added; names the cache."""
+        ...
+
+    def __call__(self, rows: Sequence[Encoded], on_rows: Callable[[int], None]) -> Sequence[Encoded]:
+        """Further arrays of each row; `on_rows` is told of rows that are done."""
+        ...
 
 
 class Objective(Protocol):
@@ -55,8 +70,12 @@ class Objective(Protocol):
         """Everything that decides how examples are encoded; names the cache."""
         ...
 
-    def encode(self, example: ChatExample) -> tuple[Encoded, str | None] | Unusable:
-        """Arrays of an example and a note on what truncation did, or why it cannot be used."""
+    def encode(self, example: Example) -> tuple[Encoded, str | None] | Unusable:
+        """Arrays of an example and a note on what truncation did, or why it cannot be used.
+
+        Raises:
+            DataError: the objective learns from another kind of example.
+        """
         ...
 
     def length(self, row: Encoded) -> int:
@@ -67,8 +86,39 @@ class Objective(Protocol):
         """What a row counts in its client's mean loss."""
         ...
 
+    def sequences(self, row: Encoded) -> tuple[list[int], int]:
+        """Lengths of the sequences that a row puts through the model, and how many of their tokens are scored."""
+        ...
+
+    def annotation(self, model: LanguageModel, token_budget: int) -> Annotation | None:
+        """What the model adds to encoded rows once and for all; None if nothing."""
+        ...
+
     def loss(
         self, model: LanguageModel, params: Tensors | None, rows: Sequence[Row], *, training: bool, metrics: bool
     ) -> RowLoss:
         """Score rows; `params` stacked (clients, ...), None for the base alone."""
         ...
+
+
+Kind = TypeVar("Kind", bound=Example)
+_WORDS: Mapping[type, str] = {ChatExample: "conversations", PreferenceExample: "preference pairs"}
+_HINTS: Mapping[type, str] = {
+    ChatExample: 'choose a dataset of conversations, or set objective.name = "dpo"',
+    PreferenceExample: 'choose a dataset of preference pairs, or set objective.name = "sft"',
+}
+
+
+def of_kind(kind: type[Kind], example: Example, objective: str) -> Kind:
+    """The example, if it is what an objective learns from.
+
+    Raises:
+        DataError: it is of another kind; both are named.
+    """
+    if isinstance(example, kind):
+        return example
+    raise DataError(
+        f"the objective {objective} learns from {_WORDS[kind]}, and example {example.id!r} is one of "
+        f"{_WORDS[type(example)]}",
+        _HINTS[kind],
+    )

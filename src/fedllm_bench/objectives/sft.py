@@ -1,6 +1,6 @@
 """Supervised fine-tuning: the mean negative log-likelihood of the answers' tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,16 +8,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from fedllm_bench.examples import ChatExample
+from fedllm_bench.examples import ChatExample, Example
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.layout import lay_out
 from fedllm_bench.model.tokenise import Codec, Unusable
-from fedllm_bench.objectives.protocol import Encoded, Row, RowLoss
+from fedllm_bench.objectives.protocol import Encoded, Row, RowLoss, of_kind
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["SFT"]
+__all__ = ["SFT", "sft"]
 
 _RECIPE = 2  # raise it when the same conversation comes to be encoded otherwise, so that no cache is stale
+
+
+def sft() -> Callable[[Codec, str], "SFT"]:
+    """Supervised fine-tuning on the answers of conversations."""
+    return SFT
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ class SFT:
     def key(self) -> str:
         return f"sft:{_RECIPE}:{self.codec_key}"
 
-    def encode(self, example: ChatExample) -> tuple[Encoded, str | None] | Unusable:
-        tokens = self.codec.encode(example)
+    def encode(self, example: Example) -> tuple[Encoded, str | None] | Unusable:
+        tokens = self.codec.encode(of_kind(ChatExample, example, "sft"))
         if isinstance(tokens, Unusable):
             return tokens
         if not tokens.trained[1:].any():
@@ -49,6 +54,12 @@ class SFT:
 
     def weight(self, row: Encoded) -> float:
         return float(np.count_nonzero(row["trained"][1:]))
+
+    def sequences(self, row: Encoded) -> tuple[list[int], int]:
+        return [self.length(row)], int(self.weight(row))
+
+    def annotation(self, model: LanguageModel, token_budget: int) -> None:
+        return None
 
     def loss(
         self, model: LanguageModel, params: Tensors | None, rows: Sequence[Row], *, training: bool, metrics: bool
@@ -69,5 +80,6 @@ class SFT:
         def per_row(values: Tensor) -> Tensor:
             return torch.zeros(len(rows), device=values.device).index_add(0, layout.target_rows, values)
 
-        correct = {"correct": per_row((logits.argmax(-1) == layout.targets).float())} if metrics else {}
-        return RowLoss(per_row(token_loss), per_row(torch.ones_like(token_loss)), correct)
+        scored = per_row(torch.ones_like(token_loss))
+        correct = per_row((logits.argmax(-1) == layout.targets).float()) if metrics else scored
+        return RowLoss(per_row(token_loss), scored, {"tokens": scored, "correct": correct} if metrics else {})

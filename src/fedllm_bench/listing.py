@@ -1,0 +1,45 @@
+"""The methods on offer as rows: what each does, where it is from, its options and what it needs."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from fedllm_bench.build import algorithms
+from fedllm_bench.docstrings import parse
+from fedllm_bench.experiment import Plugin
+from fedllm_bench.plugins import Offer
+
+__all__ = ["methods"]
+
+# What an option takes, told by its default.
+_TYPES = {float: "number", int: "integer", bool: "boolean", str: "text", tuple: "list"}
+
+
+def methods(plugins: Sequence[Plugin] = ()) -> list[dict[str, Any]]:
+    """One row for each method that `algorithm.name` takes with these plugins.
+
+    Raises:
+        ExperimentError: a plugin cannot be loaded.
+    """
+    return [_row(name, offer) for name, offer in algorithms(plugins).items()]
+
+
+def _row(name: str, offer: Offer) -> dict[str, Any]:
+    builder = offer.load()
+    doc = parse(inspect.getdoc(builder))
+    return {
+        "name": name,
+        "summary": doc.summary,
+        "about": doc.about,
+        "paper": doc.source,
+        "options": [
+            _option(option, doc.args.get(option.name, "")) for option in inspect.signature(builder).parameters.values()
+        ],
+        "needs": sorted(builder().needs),
+        "from": offer.origin,
+    }
+
+
+def _option(option: inspect.Parameter, about: str) -> dict[str, Any]:
+    kind = type(option.default)
+    return {"name": option.name, "type": _TYPES.get(kind, kind.__name__), "default": option.default, "about": about}
