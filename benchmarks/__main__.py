@@ -7,6 +7,7 @@ import sys
 RUNS = (
     ("benchmarks.startup",),
     ("benchmarks.overhead",),
+    ("benchmarks.methods",),
     ("benchmarks.scale",),
     ("benchmarks.throughput", "--peer", "float32"),
     ("benchmarks.throughput", "--peer", "bfloat16", "--clients", "1", "--steps", "1", "--repeats", "1"),

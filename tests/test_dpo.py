@@ -80,7 +80,7 @@ def test_loss_gradient_and_rewards_are_those_of_the_plain_model(tiny_model: Path
     assert torch.allclose(found.metrics["reward_chosen"], 0.3 * ratios[:, 0], atol=1e-5)
     assert torch.allclose(found.metrics["reward_rejected"], 0.3 * ratios[:, 1], atol=1e-5)
     assert torch.allclose(found.metrics["margin"], 0.3 * (ratios[:, 0] - ratios[:, 1]), atol=1e-5)
-    assert found.metrics["correct"].tolist() == (ratios[:, 0] > ratios[:, 1]).float().tolist()
+    assert found.metrics["correct"].tolist() == (ratios[:, 0] > ratios[:, 1]).double().tolist()
     assert found.metrics["tokens"].tolist() == [len(r.data["chosen"]) + len(r.data["rejected"]) for r in rows]
     found.total.sum().backward()
     assert difference({n: value.grad[0] for n, value in params.items() if value.grad is not None}, gradients) < 1e-5
@@ -322,9 +322,12 @@ def test_the_base_itself_has_a_loss_of_log_2(tiny_model: Path, tmp_path: Path) -
     model = language_model(tiny_model)
     objective = preference(model)
     encoded = encoded_with_reference(model, objective, opinionated(1, held_out=5), tmp_path)
+    encoded.part(0, "test")
+    passes = count_passes(model)
     (score,) = evaluate(model, objective, encoded, [0], None, token_budget=300)
-    assert score.loss == pytest.approx(LOG_2, abs=1e-6)
-    assert score.metrics["margin"] == pytest.approx(0, abs=1e-5)
+    assert score.loss == pytest.approx(LOG_2, abs=1e-12)
+    assert (score.accuracy, score.metrics["margin"]) == (0.5, 0.0)
+    assert passes == [], "it is its own reference"
 
 
 # ----------------------------------------------------------------------------------------- refusals

@@ -312,6 +312,12 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(
     language_model(tiny_model)
 
 
+def test_a_library_that_is_too_old_is_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bitsandbytes.__version__", "0.49.2")
+    with pytest.raises(ModelError, match=r"0\.50 or newer, not 0\.49\.2"):
+        language_model(tiny_model, quantization="int8")
+
+
 def test_a_base_that_is_quantized_already_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "base")
     config = json.loads((folder / "config.json").read_text())

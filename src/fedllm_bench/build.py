@@ -64,6 +64,7 @@ __all__ = [
     "local_steps",
     "lora_spec",
     "make_objective",
+    "offered",
     "trained_clients",
 ]
 
@@ -165,7 +166,16 @@ def algorithm_builder(experiment: Experiment) -> Callable[..., Algorithm]:
 
 def algorithm_offer(experiment: Experiment) -> Offer:
     """Where the experiment's method comes from."""
-    offer: Offer = _row("algorithm.name", experiment.algorithm.name, algorithms(experiment.plugins))
+    return offered(experiment.algorithm.name, experiment.plugins)
+
+
+def offered(name: str, plugins: Sequence[Plugin] = ()) -> Offer:
+    """The method of a name.
+
+    Raises:
+        ExperimentError: nothing offers it.
+    """
+    offer: Offer = _row("algorithm.name", name, algorithms(plugins))
     return offer
 
 

@@ -6,7 +6,7 @@ import sys
 import click
 
 from fedllm_bench import __version__
-from fedllm_bench.commands import assets, catalogue, doctor, personal, results, runs
+from fedllm_bench.commands import assets, catalogue, doctor, methods, personal, results, runs
 from fedllm_bench.errors import FedLLMError
 
 __all__ = ["cli", "main"]
@@ -27,7 +27,8 @@ for command in (
     results.table,
     results.report,
     personal.personalise,
-    catalogue.methods,
+    methods.methods,
+    methods.check_method,
     catalogue.data,
     assets.assets,
     doctor.doctor,

@@ -1,6 +1,6 @@
 """The errors a user can meet, each with a way out."""
 
-__all__ = ["AssetError", "DataError", "ExperimentError", "FedLLMError", "ModelError", "RunError"]
+__all__ = ["AssetError", "DataError", "ExperimentError", "FedLLMError", "Meaningless", "ModelError", "RunError"]
 
 
 class FedLLMError(Exception):
@@ -22,6 +22,10 @@ class FedLLMError(Exception):
 
 class ExperimentError(FedLLMError):
     """An experiment file or an override that cannot be used."""
+
+
+class Meaningless(ExperimentError):
+    """Parts of an experiment that are right by themselves and make no sense together; both are named."""
 
 
 class AssetError(FedLLMError):

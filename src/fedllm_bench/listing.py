@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from fedllm_bench.build import algorithms
+from fedllm_bench.build import algorithms, offered
 from fedllm_bench.docstrings import parse
 from fedllm_bench.experiment import Plugin
 from fedllm_bench.plugins import Offer
 
-__all__ = ["methods"]
+__all__ = ["method", "methods"]
 
 # What an option takes, told by its default.
 _TYPES = {float: "number", int: "integer", bool: "boolean", str: "text", tuple: "list"}
@@ -22,6 +22,15 @@ def methods(plugins: Sequence[Plugin] = ()) -> list[dict[str, Any]]:
         ExperimentError: a plugin cannot be loaded.
     """
     return [_row(name, offer) for name, offer in algorithms(plugins).items()]
+
+
+def method(name: str, plugins: Sequence[Plugin] = ()) -> dict[str, Any]:
+    """The row of one method.
+
+    Raises:
+        ExperimentError: there is no such method, or a plugin cannot be loaded.
+    """
+    return _row(name, offered(name, plugins))
 
 
 def _row(name: str, offer: Offer) -> dict[str, Any]:

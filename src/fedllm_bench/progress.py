@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
-__all__ = ["SILENT", "LineProgress", "Progress", "SilentProgress", "Task", "TaskState", "progress_on"]
+__all__ = ["SILENT", "Field", "LineProgress", "Progress", "SilentProgress", "Task", "TaskState", "progress_on"]
 
 Field = str | int | float
 Clock = Callable[[], float]

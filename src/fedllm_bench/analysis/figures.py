@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedllm_bench.analysis.methods import Method, held_out_curve, training_curve
+from fedllm_bench.analysis.objectives import joined
 from fedllm_bench.analysis.quantities import bytes_text, count_text
 from fedllm_bench.analysis.summary import Summary, changes, losses
 
@@ -139,7 +140,7 @@ def _training(figure: Figure, shown: Sequence[_Shown]) -> bool:
     for one in shown:
         if not one.is_base and (curve := training_curve(one.method)):
             _line(axes, one, [number for number, _ in curve], [loss for _, loss in curve])
-    return _finished_by_round(figure, axes, "training loss (nats per token)")
+    return _finished_by_round(figure, axes, f"training loss ({_unit(shown)})")
 
 
 def _held_out(figure: Figure, shown: Sequence[_Shown]) -> bool:
@@ -152,7 +153,11 @@ def _held_out(figure: Figure, shown: Sequence[_Shown]) -> bool:
             axes.fill_between(rounds, low, high, color=one.look.color, alpha=0.12, linewidth=0)
         elif one.is_base and one.summary.held_out_loss is not None:
             axes.axhline(one.summary.held_out_loss.mean, ls="--", color=one.look.color, lw=1, label=one.name)
-    return _finished_by_round(figure, axes, "held-out loss (nats per token)")
+    return _finished_by_round(figure, axes, f"held-out loss ({_unit(shown)})")
+
+
+def _unit(shown: Sequence[_Shown]) -> str:
+    return joined(one.method.words.unit for one in shown)
 
 
 def _line(axes: Axes, one: _Shown, rounds: Sequence[int], values: Sequence[float]) -> None:
@@ -175,12 +180,12 @@ def _finished_by_round(figure: Figure, axes: Axes, what: str) -> bool:
 
 def _per_client(figure: Figure, shown: Sequence[_Shown]) -> bool:
     values = [(one, list(losses(one.method).values())) for one in shown]
-    return _strips(figure, values, "held-out loss of each client (nats per token)")
+    return _strips(figure, values, f"held-out loss of each client ({_unit(shown)})")
 
 
 def _per_client_change(figure: Figure, shown: Sequence[_Shown]) -> bool:
     values = [(one, list(changes(one.method).values())) for one in shown]
-    drawn = _strips(figure, values, "change of each client's held-out loss (nats per token)")
+    drawn = _strips(figure, values, f"change of each client's held-out loss ({_unit(shown)})")
     for axes in figure.axes:
         axes.axvline(0, color=GREY, lw=1, ls="--", zorder=1)
     return drawn

@@ -13,7 +13,7 @@ from fedllm_bench import records
 from fedllm_bench.errors import RunError
 from fedllm_bench.store import RunFolder
 
-__all__ = ["Run", "Score", "pooled", "read_run", "read_runs"]
+__all__ = ["Run", "Score", "mean_margin", "pooled", "read_run", "read_runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,16 @@ class Score:
     """What held-out evaluation says about one client.
 
     Args:
-        loss: mean per scored token.
-        accuracy: share of scored tokens that the model ranks first.
+        loss: mean per scored token, or per pair.
+        accuracy: share of scored tokens that the model ranks first, or of pairs whose preferred answer it does.
         tokens: scored.
+        margin: mean difference of the rewards of a pair's answers; None where there are no pairs.
     """
 
     loss: float
     accuracy: float
     tokens: float
+    margin: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,10 @@ class Run:
         return str(self.experiment["algorithm"]["name"])
 
     @property
+    def objective(self) -> str:
+        return str(self.experiment["objective"]["name"])
+
+    @property
     def rounds_done(self) -> int:
         return max((int(record["round"]) for record in self.rounds), default=0)
 
@@ -71,7 +77,7 @@ class Run:
         found: dict[int, dict[str, Score]] = {}
         for record in self.evaluations:
             if _is_scored(record):
-                score = Score(record["loss"], record["accuracy"], record["tokens"])
+                score = Score(record["loss"], record["accuracy"], record["tokens"], record.get("margin"))
                 found.setdefault(record["round"], {})[record["client"]] = score
         return found
 
@@ -134,9 +140,16 @@ def pooled(many: Iterable[Mapping[str, Score]]) -> dict[str, Score]:
             statistics.fmean(score.loss for score in scores),
             statistics.fmean(score.accuracy for score in scores),
             statistics.fmean(score.tokens for score in scores),
+            mean_margin(scores),
         )
         for client, scores in sorted(found.items())
     }
+
+
+def mean_margin(scores: Iterable[Score]) -> float | None:
+    """Over the scores that have a margin; None if none has."""
+    margins = [score.margin for score in scores if score.margin is not None]
+    return statistics.fmean(margins) if margins else None
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:

@@ -47,12 +47,12 @@ def _against_base(best: Entry) -> Iterator[str]:
         return
     state = "" if summary.complete else f" (not finished, round {method.evaluated})"
     if change is None:
-        yield f"{method.name}{state} has a held-out loss of {loss.mean:.3f} nats per token."
+        yield f"{method.name}{state} has a held-out loss of {loss.mean:.3f} {method.words.unit}."
         return
     verb = _verb(change, "lowers", "raises", "does not clearly change")
     yield (
         f"{method.name}{state} {verb} the held-out loss of the base model: {loss.mean - change.mean:.3f} to "
-        f"{loss.mean:.3f} nats per token, a change of {change.mean:+.3f} (95% interval {change.low:+.3f} to "
+        f"{loss.mean:.3f} {method.words.unit}, a change of {change.mean:+.3f} (95% interval {change.low:+.3f} to "
         f"{change.high:+.3f}) over {summary.clients} clients."
     )
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from fedllm_bench.analysis.frames import Run, Score, pooled
+from fedllm_bench.analysis.objectives import OBJECTIVES, Words
 from fedllm_bench.analysis.stats import Interval, mean_interval
 
 __all__ = ["Method", "group", "held_out_curve", "training_curve"]
@@ -36,6 +37,12 @@ class Method:
     name: str
     runs: tuple[Run, ...]
     base: "Method | None"
+
+    @property
+    def words(self) -> Words:
+        """What its numbers are called; equal settings mean that all its runs have one objective."""
+        name = self.runs[0].objective
+        return OBJECTIVES.get(name, Words(f"{name} loss", "", False))
 
     @property
     def finished(self) -> tuple[Run, ...]:

@@ -63,6 +63,8 @@ def render_report(methods: Sequence[Method], summaries: Sequence[Summary], drawi
         headline=headline(methods, summaries),
         caption=caption(methods),
         summaries=summaries,
+        by_token=any(method.words.scores_tokens for method in methods),
+        by_pair=any(not method.words.scores_tokens for method in methods),
         figures=[(each.name, each.title, Markup(inline_svg(each))) for each in drawings],
         clients=_clients(methods),
         costs=[_cost(method, summary) for method, summary in zip(methods, summaries, strict=True) if method.base],

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fedllm_bench.analysis.frames import Score
+from fedllm_bench.analysis.frames import Score, mean_margin
 from fedllm_bench.analysis.methods import Method
+from fedllm_bench.analysis.objectives import joined
 from fedllm_bench.analysis.stats import (
     Interval,
     mean_interval,
@@ -30,10 +31,12 @@ class Summary:
         seeds: different seeds among the runs.
         rounds: rounds behind every run.
         clients: how many clients were scored.
-        held_out_loss: mean over clients of the loss per token, in nats.
+        held_out_loss: mean over clients of the loss, in nats per token or per pair.
         weighted_loss: the same, clients weighted by their scored tokens.
-        perplexity: exp of the held-out loss.
+        perplexity: exp of the held-out loss, where that is per token.
         token_accuracy: mean over clients of the share of tokens ranked first.
+        pair_accuracy: mean over clients of the share of pairs whose preferred answer has the higher reward.
+        margin: mean over clients of the difference of the rewards of a pair's answers.
         worst_decile_loss: mean over the tenth of clients with the highest loss.
         spread: standard deviation of the loss over clients.
         own_client_loss: loss of the clients that local runs trained: local runs each on their own client,
@@ -57,6 +60,8 @@ class Summary:
     weighted_loss: float | None
     perplexity: float | None
     token_accuracy: float | None
+    pair_accuracy: float | None
+    margin: float | None
     worst_decile_loss: float | None
     spread: float | None
     own_client_loss: float | None
@@ -96,7 +101,7 @@ def caption(methods: Sequence[Method]) -> str:
     clients = sorted({len(method.scores) for method in methods if method.scores})
     over = f"{clients[0]}" if len(clients) == 1 else " to ".join(map(str, clients[:1] + clients[-1:])) or "no"
     text = (
-        f"Loss in nats per held-out token, mean over {over} clients; lower is better. Brackets: 95% "
+        f"{joined(method.words.loss for method in methods)}, mean over {over} clients; lower is better. Brackets: 95% "
         "bootstrap interval over clients, each averaged over its runs and seeds first. Change: paired on the "
         "same clients."
     )
@@ -115,6 +120,8 @@ def _summary(method: Method, methods: Sequence[Method]) -> Summary:
     scores = list(method.scores.values())
     values = [score.loss for score in scores]
     interval = mean_interval(values) if values else None
+    accuracy = statistics.fmean(score.accuracy for score in scores) if scores else None
+    by_token = method.words.scores_tokens
     change = changes(method)
     # The base model cost nothing: what its runs spent, they spent afterwards.
     trained = method.used if method.base is not None else ()
@@ -127,8 +134,10 @@ def _summary(method: Method, methods: Sequence[Method]) -> Summary:
         clients=len(scores),
         held_out_loss=interval,
         weighted_loss=_by_tokens(scores) if scores else None,
-        perplexity=perplexity(interval.mean) if interval else None,
-        token_accuracy=statistics.fmean(score.accuracy for score in scores) if scores else None,
+        perplexity=perplexity(interval.mean) if interval and by_token else None,
+        token_accuracy=accuracy if by_token else None,
+        pair_accuracy=None if by_token else accuracy,
+        margin=mean_margin(scores),
         worst_decile_loss=worst_decile(values) if values else None,
         spread=spread(values) if values else None,
         own_client_loss=_own_client_loss(method, methods),

@@ -20,15 +20,22 @@ class Column:
         title: at the head.
         show: a row in words; lines are put below one another where there is room for them.
         numeric: set to the right.
+        has_value: whether a row has something to show; a column for which none has is left out.
     """
 
     title: str
     show: Callable[[Row], str]
     numeric: bool = True
+    has_value: Callable[[Row], bool] = lambda row: True
 
 
 def column(
-    title: str, key: str, words: Callable[[Any], str] = str, numeric: bool = False, nothing: str = "-"
+    title: str,
+    key: str,
+    words: Callable[[Any], str] = str,
+    numeric: bool = False,
+    nothing: str = "-",
+    optional: bool = False,
 ) -> Column:
     """A column for one key.
 
@@ -38,13 +45,14 @@ def column(
         words: the value as text.
         numeric: set to the right.
         nothing: shown where a row has no value.
+        optional: the column is left out where no row has a value.
     """
 
     def show(row: Row) -> str:
         value = row.get(key)
         return nothing if value is None else words(value)
 
-    return Column(title, show, numeric)
+    return Column(title, show, numeric, lambda row: not optional or row.get(key) is not None)
 
 
 def render(rows: Sequence[Row], columns: Sequence[Column], form: str = "text", note: str = "", width: int = 80) -> str:
@@ -57,7 +65,8 @@ def render(rows: Sequence[Row], columns: Sequence[Column], form: str = "text", n
         note: a caption for the formats that people read.
         width: of the screen, in characters.
     """
-    return FORMATS[form](rows, columns, note, width)
+    shown = [head for head in columns if not rows or any(map(head.has_value, rows))]
+    return FORMATS[form](rows, shown, note, width)
 
 
 def _text(rows: Sequence[Row], columns: Sequence[Column], note: str, width: int) -> str:
@@ -147,8 +156,10 @@ METHOD_COLUMNS = (
     Column("method", _method, numeric=False),
     column("held-out\nloss", "held_out_loss", interval_text(".3f"), numeric=True),
     column("change\nto base", "difference_to_base", interval_text("+.3f"), numeric=True),
-    column("perplexity", "perplexity", "{:.1f}".format, numeric=True),
-    column("token\nacc.", "token_accuracy", "{:.1%}".format, numeric=True),
+    column("perplexity", "perplexity", "{:.1f}".format, numeric=True, optional=True),
+    column("token\nacc.", "token_accuracy", "{:.1%}".format, numeric=True, optional=True),
+    column("pair\nacc.", "pair_accuracy", "{:.1%}".format, numeric=True, optional=True),
+    column("margin", "margin", "{:+.3f}".format, numeric=True, optional=True),
     column("worst\n10%", "worst_decile_loss", "{:.3f}".format, numeric=True),
     column("own\nclient", "own_client_loss", "{:.3f}".format, numeric=True),
 )

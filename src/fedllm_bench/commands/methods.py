@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -84,3 +85,13 @@ def check_method(context: click.Context, name: str, plugins: tuple[Path, ...], f
     It learns, resumes with the same bytes, works at every width, and composes with privacy, compression and private
     tensors or is refused with a reason. Exit 1: it breaks one.
     """
+    from fedllm_bench.analysis.tables import column
+    from fedllm_bench.contract.suite import check_method as checked
+    from fedllm_bench.experiment import plugin_files
+    from fedllm_bench.progress import progress_on
+
+    with progress_on().task(f"check {name}", unit="checks") as task:
+        findings = checked(name, plugin_files(plugins), on_finding=lambda _: task.advance())
+    columns = (column("check", "check"), column("promise", "claim"), column("", "outcome"), column("seen", "detail"))
+    print_rows([asdict(finding) for finding in findings], columns, form)
+    context.exit(int(any(finding.outcome == "failed" for finding in findings)))

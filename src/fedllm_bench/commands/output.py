@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,11 +11,21 @@ import click
 if TYPE_CHECKING:
     from fedllm_bench.analysis.tables import Column
 
-__all__ = ["as_json", "print_rows", "screen_width"]
+__all__ = ["as_json", "plugin_option", "print_rows", "screen_width"]
 
 PLAIN_WIDTH = 80
 
 as_json = click.option("--json", "form", flag_value="json", default="text", help='Print {"rows": [...]}.')
+
+
+plugin_option = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="FILE.py",
+    type=click.Path(path_type=Path),
+    help="Python file with methods of your own; may be repeated.",
+)
 
 
 def screen_width() -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fedllm_bench.commands.output import as_json, print_rows
+from fedllm_bench.commands.output import as_json, plugin_option, print_rows
 
 if TYPE_CHECKING:
     from fedllm_bench.experiment import Experiment
@@ -35,6 +35,7 @@ set_option = click.option(
 @click.argument("file", metavar="EXPERIMENT.toml", type=click.Path(path_type=Path))
 @set_option
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="Use this seed; may be repeated.")
+@plugin_option
 @click.option("--preset", help="Lay the settings of this preset under the file: paper.")
 @click.option("--dry-run", is_flag=True, help="Show what would run and what it would take.")
 @runs_option
@@ -44,6 +45,7 @@ def run(
     file: Path,
     overrides: tuple[str, ...],
     seeds: tuple[int, ...],
+    plugins: tuple[Path, ...],
     preset: str | None,
     dry_run: bool,
     above: Path,
@@ -55,7 +57,7 @@ def run(
     """
     from fedllm_bench.experiment import load
 
-    experiments = load(file, overrides, seeds, preset)
+    experiments = load(file, overrides, seeds, preset, plugins)
     if dry_run:
         _print_plan(experiments, above, form)
     else:
@@ -99,7 +101,11 @@ def _execute(experiments: Sequence["Experiment"], above: Path, form: str) -> lis
     progress = progress_on()
     folders: list[Path] = []
     for number, experiment in enumerate(experiments, start=1):
-        which = f"{experiment.algorithm.name}, seed {experiment.seed}, {experiment.run_id}"
+        which = ", ".join(
+            part
+            for part in (experiment.algorithm.name, _chosen(experiment), f"seed {experiment.seed}", experiment.run_id)
+            if part is not None
+        )
         state = _state(experiment, above)
         click.echo(f"run {number} of {len(experiments)}: {which} ({state})", err=True)
         folders.append(execute(experiment, above, progress))
@@ -122,30 +128,44 @@ def _print_plan(experiments: Sequence["Experiment"], above: Path, form: str) -> 
     rows = [_plan(experiment, above, asdict(estimate(experiment))) for experiment in experiments]
     columns = (
         column("method", "method"),
+        *([column("clients", "clients_chosen")] if any(row["clients_chosen"] for row in rows) else []),
         column("seed", "seed", numeric=True),
         column("run", "run_id"),
         quantity("steps", "steps", count_text),
         quantity("tokens", "tokens", count_text),
         quantity("up", "bytes_up", bytes_text),
-        quantity("down", "bytes_down", bytes_text),
         quantity("memory", "memory_bytes", bytes_text),
         column("state", "state"),
     )
     note = f"Estimates for {len(rows)} runs in {above / experiments[0].name}."
     if any(value is None for row in rows for value in row.values()):
         note += " The rest is known once model and data are here: see fedllm-bench assets list."
-        note += "".join(f"\n* {what}" for what in dict.fromkeys(what for row in rows for what in row["missing"]))
     print_rows(rows, columns, form, note)
+    for missing in dict.fromkeys(what for row in rows for what in row["missing"]):
+        click.echo(f"hint: {missing}", err=True)
 
 
 def _plan(experiment: "Experiment", above: Path, estimated: dict[str, Any]) -> dict[str, Any]:
     return {
         "method": experiment.algorithm.name,
+        "clients_chosen": _chosen(experiment),
         "seed": experiment.seed,
         "run_id": experiment.run_id,
         **estimated,
         "state": _state(experiment, above),
     }
+
+
+def _chosen(experiment: "Experiment") -> str | None:
+    """Which clients a run is about, where the experiment chooses among them."""
+    data = experiment.data
+    parts = [
+        data.group,
+        data.client,
+        None if data.client_samples is None else f"one of {data.client_samples} samples",
+        None if data.drawn is None else f"drawn {data.drawn.index + 1} of {data.drawn.of}",
+    ]
+    return ", ".join(part for part in parts if part is not None) or None
 
 
 def _state(experiment: "Experiment", above: Path) -> str:

@@ -1,6 +1,7 @@
 """Experiments: TOML files in, fully resolved runs out."""
 
 from fedllm_bench.experiment.load import load, resolve
+from fedllm_bench.experiment.plugin_file import plugin_files
 from fedllm_bench.experiment.schema import (
     Algorithm,
     Channel,
@@ -34,5 +35,6 @@ __all__ = [
     "Objective",
     "Plugin",
     "load",
+    "plugin_files",
     "resolve",
 ]

@@ -8,8 +8,9 @@ from typing import Any
 
 from fedllm_bench.errors import ExperimentError
 from fedllm_bench.experiment.documents import Document
+from fedllm_bench.experiment.schema import Plugin
 
-__all__ = ["TABLES", "plugin_tables"]
+__all__ = ["TABLES", "plugin_files", "plugin_tables"]
 
 # The module-level tables of a plugin, name -> builder.
 TABLES = ("ALGORITHMS", "CHANNELS")
@@ -33,6 +34,15 @@ def plugin_tables(listed: Any, source: str, folder: Path, given: Sequence[Path])
     files = [*(folder / Path(file).expanduser() for file in listed), *(file.expanduser() for file in given)]
     found = [_read(file) for file in dict.fromkeys(file.absolute() for file in files)]
     return list({table["sha256"]: table for table in found}.values())
+
+
+def plugin_files(given: Sequence[Path]) -> tuple[Plugin, ...]:
+    """Plugins named on the command line, without an experiment.
+
+    Raises:
+        ExperimentError: as `plugin_tables`.
+    """
+    return tuple(map(Plugin.model_validate, plugin_tables([], "", Path(), given)))
 
 
 def _read(file: Path) -> Document:

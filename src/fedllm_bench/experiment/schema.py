@@ -92,7 +92,8 @@ class Data(Table):
     @model_validator(mode="after")
     def _one_way_to_choose_the_client(self) -> "Data":
         if len(self.choices) > 1:
-            raise ValueError(f"`{self.choices[0]}` and `{self.choices[1]}` both choose the client that trains; keep one")
+            first, second, *_ = self.choices
+            raise ValueError(f"`{first}` and `{second}` both choose the client that trains; keep one")
         return self
 
     @model_validator(mode="after")

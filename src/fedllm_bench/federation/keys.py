@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor
 
-from fedllm_bench.errors import ExperimentError
+from fedllm_bench.errors import ExperimentError, Meaningless
 from fedllm_bench.tensors import Tensors, prefixed, unprefixed
 
 __all__ = ["Keys", "kept_personal", "personal_model"]
@@ -55,7 +55,7 @@ class Keys:
                     f"federation.private: {pattern!r} matches no tensor", f"tensors are {found[0]}, ..."
                 )
         if not any(self.leaves(name) for name in found):
-            raise ExperimentError(
+            raise Meaningless(
                 f"nothing would leave a client: private {list(self.private)}, not trained {list(self.frozen)}",
                 'leave some of the adapter to be shared, or train alone: algorithm.name = "local"',
             )

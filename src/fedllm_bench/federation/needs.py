@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedllm_bench.errors import ExperimentError
+from fedllm_bench.errors import Meaningless
 from fedllm_bench.federation.algorithm import Algorithm
 
 __all__ = ["NEEDS", "PRIVATE_DENIES", "Part", "refuse_without_meaning"]
@@ -43,11 +43,11 @@ def refuse_without_meaning(method: str, algorithm: Algorithm, parts: list[Part])
     """Refuse a method together with a part that cannot serve its needs.
 
     Raises:
-        ExperimentError: both sides, and why.
+        Meaningless: both sides, and why.
     """
     for part in parts:
         for need in sorted(algorithm.needs & part.denies.keys()):
-            raise ExperimentError(
+            raise Meaningless(
                 f"{method} and {part.name} make no sense together: {method} needs {need} ({NEEDS[need]}), "
                 f"and with {part.name} {part.denies[need]}",
                 f"leave out {part.name}, or choose another method",

@@ -8,12 +8,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedllm_bench import rng
 from fedllm_bench.errors import ModelError
+from fedllm_bench.model.factors import fresh
 from fedllm_bench.model.layout import Route
 from fedllm_bench.tensors import Tensors
 
@@ -80,16 +79,8 @@ class StackedLora:
         return shapes
 
     def initial(self, seed: int) -> dict[str, Tensor]:
-        """A fresh adapter: A uniform in +-1/sqrt(in), B zero, so that it starts as the base (PEFT's default)."""
-        tensors = {}
-        for name, shape in self.shapes.items():
-            if name.endswith("lora_A.weight"):
-                bound = 1.0 / shape[1] ** 0.5
-                draw = rng.stream(seed, "adapter", name).uniform(-bound, bound, shape)
-                tensors[name] = torch.from_numpy(draw.astype(np.float32))
-            else:
-                tensors[name] = torch.zeros(shape)
-        return tensors
+        """A fresh adapter, which starts as the base."""
+        return fresh(self.shapes, seed)
 
     def require_shape(self, adapter: Tensors, source: str) -> None:
         """Refuse an adapter that does not fit this model.

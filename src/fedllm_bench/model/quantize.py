@@ -46,6 +46,9 @@ class Quantization:
     bytes: float
 
 
+# Older ones do not quantize to 4 bits while transformers 5 reads weights.
+OLDEST = (0, 50)
+
 # int8: a scale for each output (Dettmers et al. 2022, section 2.1), which is lost in the rounding of an estimate.
 # nf4: blocks of 64 weights with a scale in 8 bits, and 256 of those with one in 32 (Dettmers et al. 2023, section 3).
 QUANTIZATIONS: dict[str, Quantization | None] = {
@@ -59,22 +62,26 @@ QUANTIZATIONS: dict[str, Quantization | None] = {
 
 
 def require_library(quantization: str) -> None:
-    """Refuse a quantization whose library is not installed.
+    """Refuse a quantization whose library is not here.
 
     Raises:
-        ModelError: bitsandbytes cannot be imported.
+        ModelError: bitsandbytes cannot be imported, or is too old.
     """
     if QUANTIZATIONS[quantization] is None:
         return
     # It reports which of its kernels it could not load; none of them is used.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    needs, hint = (
+        f'model.quantization = "{quantization}" needs bitsandbytes',
+        "pip install 'fedllm-bench[quantization]'",
+    )
     try:
-        import bitsandbytes  # noqa: F401
+        import bitsandbytes
     except ImportError as error:
-        raise ModelError(
-            f'model.quantization = "{quantization}" needs bitsandbytes, which cannot be imported ({error})',
-            "pip install 'fedllm-bench[quantization]'",
-        ) from error
+        raise ModelError(f"{needs}, which cannot be imported ({error})", hint) from error
+    version = bitsandbytes.__version__
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise ModelError(f"{needs} {'.'.join(map(str, OLDEST))} or newer, not {version}", hint)
 
 
 def loading(folder: Path, quantization: str, dtype: torch.dtype, place: torch.device) -> dict[str, Any]:

@@ -103,9 +103,13 @@ class DPO:
     def loss(
         self, model: LanguageModel, params: Tensors | None, rows: Sequence[Row], *, training: bool, metrics: bool
     ) -> RowLoss:
-        log_probs = self.log_probs(model, params, rows, training=training)  # (pairs, 2)
+        reference = self._reference(model, rows)
+        if params is None and reference is not None:
+            log_probs = reference  # the base alone is its own reference
+        else:
+            log_probs = self.log_probs(model, params, rows, training=training)  # (pairs, 2)
         tokens = torch.tensor([[len(row.data["chosen"]), len(row.data["rejected"])] for row in rows]).to(log_probs)
-        rewards = self.pair_loss.reward(log_probs, self._reference(model, rows), tokens)
+        rewards = self.pair_loss.reward(log_probs, reference, tokens)
         margin = rewards[:, 0] - rewards[:, 1]
         total = self.pair_loss.of(margin)
         return RowLoss(total, torch.ones_like(total), _metrics(rewards, margin, tokens) if metrics else {})
@@ -147,9 +151,10 @@ def _scored(row: Encoded, answer: str) -> NDArray[np.bool_]:
 
 
 def _metrics(rewards: Tensor, margin: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+    """Sums of each pair; where both answers have the same reward, the preferred one wins half."""
     return {
         "tokens": tokens.sum(1),
-        "correct": (margin.detach() > 0).to(margin),
+        "correct": (margin.detach().sign() + 1) / 2,
         "reward_chosen": rewards[:, 0].detach(),
         "reward_rejected": rewards[:, 1].detach(),
         "margin": margin.detach(),

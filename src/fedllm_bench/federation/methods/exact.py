@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from fedllm_bench import rng
 from fedllm_bench.federation.aggregate import Gathering, Merged, Updates, at_once, mean_of, shares_of
 from fedllm_bench.federation.algorithm import WEIGHTINGS, Algorithm, one_of
-from fedllm_bench.model.factors import Pair, named, pairs, stacked
-from fedllm_bench.tensors import Tensors, add, subtract
+from fedllm_bench.model.factors import Pair, fresh, pairs, stacked
+from fedllm_bench.tensors import add, subtract
 
 __all__ = ["fedex_lora", "flora"]
 
@@ -20,8 +17,8 @@ _NEEDS = frozenset({"individual updates", "changed base"})
 def flora(weighting: str = "size") -> Algorithm:
     """FLoRA: R <- R + sum_i p_i B_i A_i, with R added to the base's layers, and a fresh adapter in each round.
 
-    Stacked side by side, the clients' factors are a pair for the sum, so nothing is lost: the mean of the clients' models
-    is the next round's model. A is drawn anew and B is zero. Where ranks are the same for all, this is as published.
+    Stacked side by side, the clients' factors are a pair for the sum, so nothing is lost: the next round's model is the
+    mean of the clients' models. A is drawn anew and B is zero. Clients have the same rank here.
 
     Source: Wang et al. 2024 (FLoRA), section 3.
 
@@ -47,8 +44,9 @@ def fedex_lora(weighting: str = "size") -> Algorithm:
 
 
 def _fresh_each_round(gathering: Gathering, updates: Updates) -> Merged:
-    fresh = _fresh(gathering)
-    return Merged(subtract(fresh, gathering.adapter), _with_sum(gathering, updates, pairs(fresh)))
+    shapes = {name: (value.shape[0], value.shape[1]) for name, value in gathering.adapter.items()}
+    adapter = fresh(shapes, gathering.seed, gathering.round)
+    return Merged(subtract(adapter, gathering.adapter), _with_sum(gathering, updates, pairs(adapter)))
 
 
 def _averages_and_rest(gathering: Gathering, updates: Updates) -> Merged:
@@ -69,16 +67,3 @@ def _with_sum(gathering: Gathering, updates: Updates, held: Mapping[str, Pair]) 
             product += gathering.base[layer]
         change[layer] = product.float()
     return change
-
-
-def _fresh(gathering: Gathering) -> Tensors:
-    """An adapter as at the start of a run, drawn for this round: A uniform in +-1/sqrt(in), B zero."""
-    fresh = {}
-    for name, before in gathering.adapter.items():
-        if name.endswith(".lora_A.weight"):
-            bound = 1.0 / before.shape[1] ** 0.5
-            draw = rng.stream(gathering.seed, "adapter", gathering.round, name)
-            fresh[name] = torch.from_numpy(draw.uniform(-bound, bound, tuple(before.shape)).astype(np.float32))
-        else:
-            fresh[name] = torch.zeros_like(before)
-    return fresh

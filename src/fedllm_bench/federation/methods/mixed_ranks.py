@@ -54,10 +54,11 @@ class Truncated(Plain):
 
 
 def hetlora(ranks: tuple[float, ...] = _SHARES, weighting: str = "norm") -> Algorithm:
-    """HetLoRA: A = sum_i p_i pad(A_i), B = sum_i p_i pad(B_i), with zeros up to the full rank; clients get its first r_i.
+    """HetLoRA: A = sum_i p_i pad(A_i) and B = sum_i p_i pad(B_i), with zeros up to the full rank.
 
-    Rows and columns beyond the largest rank that arrived stay as they were: nobody sent anything about them, and of
-    zeros alone they would be zero for good. The published decay that shrinks clients' ranks over time is left out.
+    Client i gets the first r_i components. Those beyond the largest rank that arrived stay as they were: nobody sent
+    anything about them, and a component of zeros cannot learn. The published decay that shrinks clients' ranks over
+    time is left out.
 
     Source: Cho et al. 2024 (HetLoRA), section 3.
 
@@ -75,10 +76,10 @@ def hetlora(ranks: tuple[float, ...] = _SHARES, weighting: str = "norm") -> Algo
 
 
 def flexlora(ranks: tuple[float, ...] = _SHARES, weighting: str = "size") -> Algorithm:
-    """FlexLoRA: B A = the best approximation of sum_i p_i B_i A_i, by singular values; clients get the r_i leading ones.
+    """FlexLoRA: B A = the best approximation of sum_i p_i B_i A_i at the full rank, B = U S and A = V^T.
 
-    B = U S and A = V^T. Where the sum has a smaller rank than the adapter, the rows of A beyond it stay as they were and
-    their columns of B are zero, so that they can still learn.
+    Client i gets the r_i components with the largest singular values. Where the sum has a smaller rank than the
+    adapter, the rows of A beyond it stay as they were and their columns of B are zero, so that they can still learn.
 
     Source: Bai et al. 2024 (FlexLoRA), section 3.
 
@@ -145,10 +146,14 @@ def _ends(gathering: Gathering, updates: Updates) -> list[dict[str, Tensor]]:
 
 def _shares_by_norm(ends: Sequence[Tensors]) -> list[float]:
     """|B_i A_i| / sum_j |B_j A_j| over all layers; equal shares where every product is zero."""
-    # |B A|^2 = <B^T B, A A^T>
-    norms = [sum(float((b.T @ b * (a @ a.T)).sum()) for a, b in pairs(end).values()) ** 0.5 for end in ends]
+    norms = [sum(_squared(a.double(), b.double()) for a, b in pairs(end).values()) ** 0.5 for end in ends]
     total = sum(norms)
     return [size / total if total else 1 / len(ends) for size in norms]
+
+
+def _squared(a: Tensor, b: Tensor) -> float:
+    """|B A|^2 = <B^T B, A A^T>."""
+    return float((b.T @ b * (a @ a.T)).sum())
 
 
 def _components(name: str, tensor: Tensor) -> Tensor:

@@ -37,13 +37,13 @@ def ditto(lam: float = 0.1, server_lr: float = 1.0, weighting: str = "size") -> 
 
 
 def pfedgraph(alpha: float = 0.8, lam: float = 0.01, weighting: str = "size") -> Algorithm:
-    """pFedGraph: u_i = sum_j a_ij w_j, a_i = argmin over the simplex of sum_j alpha (a_ij - p_j)^2 - a_ij cos(D_i, D_j).
+    """pFedGraph: u_i = sum_j a_ij w_j, a_i = argmin over the simplex of sum_j alpha (a_ij - p_j)^2 - a_ij cos_ij.
 
-    Client i trains w_i from u_i on its loss - lam cos(w_i, u_i). As published: the objective of the graph and its
-    hyperparameters, among the clients of the round. Chosen here: the minimum is worked out instead of searched for,
-    a_i = the point of the simplex closest to p + cos_i / (2 alpha); D_j = w_j less the round's global adapter, with
-    which all differences from now on count rather than those from the run's start; cosines above 0.9 are not made 1; the
-    pull begins in a client's first round. The global adapter, from which new clients start, is sum_j p_j w_j.
+    Client i trains w_i from u_i on its loss - lam cos(w_i, u_i). As published: the objective of the graph among the
+    clients of the round, and the values of alpha and lam. Chosen here: the minimum is worked out, a_i being the point
+    of the simplex closest to p + cos_i / (2 alpha); cos_ij = cos(w_i - w, w_j - w) is taken from the round's global
+    adapter w rather than the run's first, and left as it is above 0.9; the pull acts from a client's first round on.
+    The global adapter, from which new clients start, is sum_j p_j w_j.
 
     Source: Ye et al. 2023 (pFedGraph), section 3.
 

@@ -41,7 +41,7 @@ def trimmed_mean(trim: float = 0.1) -> Algorithm:
 
 
 def krum(byzantine: int = 1, selected: int = 1) -> Algorithm:
-    """Krum: D = the mean of the `selected` updates with the least s_i, the sum of |D_i - D_j|^2 over the n - f - 2 next.
+    """Krum: D = the mean of the updates with the least s_i, s_i = sum of |D_i - D_j|^2 over the n - f - 2 closest j.
 
     f clients out of n >= 2 f + 3 may be arbitrarily bad. In a round where fewer arrive nothing can be promised, and the
     adapter stays as it is. Equal scores go to the first in cohort order.

@@ -1,0 +1,1 @@
+"""What the engine promises of every method, checked on a tiny model: see `suite.check_method`."""
