@@ -187,12 +187,11 @@ cohort = 2
 """)
     command = Command(capsys, monkeypatch)
     done = command("run", file, "--dry-run")
-    told = " ".join(done.out.split())
     assert done.code == 0
-    assert "unknown" in told
-    assert "--set data.fed-aya.file=aya_38c_25k.json" in told
-    assert "there is no nowhere.toml" in told
-    assert "there is no meta-llama/Llama-2-7b-hf on this disk" in told
+    assert "unknown" in done.out
+    assert "--set data.fed-aya.file=aya_38c_25k.json" in done.err
+    assert "there is no nowhere.toml" in done.err
+    assert "there is no meta-llama/Llama-2-7b-hf on this disk" in done.err
     rows = json.loads(command("run", file, "--dry-run", "--json").out)["rows"]
     assert [(row["clients"], row["tokens"], len(row["missing"])) for row in rows] == [(None, None, 2)] * 2
     run = command("run", file, "--set", "data.name=import", "--runs", tmp_path / "runs")

@@ -13,7 +13,6 @@ from torch import Tensor
 from fedllm_bench.errors import ExperimentError
 from fedllm_bench.federation.aggregate import Gathering, Merged
 from fedllm_bench.federation.algorithm import Algorithm
-from fedllm_bench.federation.channel import Direct, Pipeline
 from fedllm_bench.federation.messages import RunState
 from fedllm_bench.federation.methods.exact import fedex_lora, flora
 from fedllm_bench.federation.methods.paper import fedavg
@@ -252,19 +251,3 @@ def test_the_adapter_on_disk_has_the_rank_that_the_change_needs_and_the_same_sca
     torch.testing.assert_close(b @ a, change[layer], rtol=1e-5, atol=1e-5)
     assert all(len(a) == rank == b.shape[1] for a, b in pairs(tensors).values())  # type: ignore[arg-type]
     assert json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"] == list(SPEC.targets)
-
-
-def test_a_channel_sees_the_adapters_and_the_merged_adapter_alone(model: LanguageModel, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    seen: list[set[str]] = []
-
-    class Noting(Direct):
-        def merged(self, mean: Tensors, taken: int, state: Tensors, rng: object) -> tuple[Tensors, Tensors]:  # type: ignore[override]
-            seen.append(set(mean))
-            return mean, state
-
-    federation = Federation(model, tmp_path, flora())
-    object.__setattr__(federation, "plan", replace(federation.plan, channel=Pipeline([Noting()])))
-    federation.rounds(1)
-    assert seen == [{f"delta/{name}" for name in model.lora.shapes}]

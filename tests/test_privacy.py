@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +13,23 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
+from fedllm_bench.build import CHANNELS
 from fedllm_bench.errors import ExperimentError
 from fedllm_bench.federation.accounting import Participation, epsilon
 from fedllm_bench.federation.aggregate import mean_of
+from fedllm_bench.federation.algorithms import ALGORITHMS
 from fedllm_bench.federation.channel import Channel, Pipeline, Terms, arriving
+from fedllm_bench.federation.checkpoint import DiskStates
 from fedllm_bench.federation.compression import Quantize, TopK
+from fedllm_bench.federation.executors.inprocess import InProcess
+from fedllm_bench.federation.messages import RunState
 from fedllm_bench.federation.noisy_sum import BELOW, clipped, secret_normal
 from fedllm_bench.federation.paper_noise import PaperNoise, paper_sensitivity, paper_sigma
 from fedllm_bench.federation.privacy import ClientDP, require_order
+from fedllm_bench.federation.rounds import first_state, run_round
 from fedllm_bench.tensors import Tensors, add, nbytes, norm, scale, subtract
+from small_parts import language_model
+from small_rounds import SIZES, Federation
 
 TERMS = Terms(clients=100, samples=53_000, cohort=5, rounds=100, sampling="fixed", lr=2e-5)
 POISSON = replace(TERMS, sampling="poisson")
@@ -326,3 +335,32 @@ def test_an_empty_round_releases_noise_of_every_shape_and_moves_the_bound() -> N
     assert {name: value.shape for name, value in used.items()} == {name: value.shape for name, value in zeros.items()}
     assert all(bool((value != 0).all()) for value in used.values())
     assert float(state["clip"]) != 1.0
+
+
+def trained(folder: Path, model: Path, channel: Channel, count: int) -> RunState:
+    """Rounds of SCAFFOLD, which sends something besides the update, through a channel."""
+    federation = Federation(language_model(model), folder, ALGORITHMS["scaffold"](), steps=1)
+    plan, own = replace(federation.plan, channel=channel), DiskStates(folder / "own", back=100)
+    state = first_state(plan, federation.model.lora.initial(7))
+    for _ in range(count):
+        state, record = run_round(plan, state, InProcess(federation.worker), own)
+        assert not record.rejected
+    return state
+
+
+def test_real_rounds_go_through_compression_and_privacy_and_are_repeated_by_their_seed(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    terms = replace(TERMS, clients=len(SIZES), cohort=len(SIZES))
+    both = [CHANNELS["quantize"](bits=4), CHANNELS["client-dp"](clip=0.1, noise=0.01, adaptive=True)]
+    require_order(both)
+    channel = Pipeline([spec.bind(terms) for spec in both])
+    states = [trained(tmp_path / name, tiny_model, channel, 2) for name in ("one", "two")]
+    start = language_model(tiny_model).lora.initial(7)
+    moved = norm(subtract({name: states[0].adapter[name] for name in start}, start))
+    # Two rounds, each at most the bound (which moves little) and a little noise.
+    assert 0.01 < moved < 0.3
+    assert norm(states[0].shared) > 0
+    assert states[0].channel.keys() == {"1/clip"}
+    assert float(states[0].channel["1/clip"]) != 0.1
+    assert norm(subtract(states[0].adapter, states[1].adapter)) == 0

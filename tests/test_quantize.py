@@ -157,6 +157,20 @@ def test_a_row_does_not_depend_on_the_rows_it_shares_a_pass_with(tiny_model: Pat
 
 
 @each
+@torch.no_grad()
+def test_what_is_added_to_the_base_is_added_to_the_opened_weights(tiny_model: Path, quantization: str) -> None:
+    model = language_model(tiny_model, quantization=quantization)
+    plain = with_opened_weights(tiny_model, model)
+    name, layer = next(iter(model.lora.sites.items()))
+    change = torch.randn(layer.out_features, layer.in_features, generator=torch.Generator().manual_seed(0)) * 0.1
+    plain.model.get_submodule(name).weight.data.add_(change, alpha=SPEC.scaling)
+    rows = rows_of(model, LENGTHS)
+    params = stacked(moved(model))
+    with model.lora.changed_base({name: change}):
+        close(torch.cat(logits(model, rows, params)), torch.cat(logits(plain, rows, params)))
+
+
+@each
 def test_evaluating_leaves_training_as_it_was(tiny_model: Path, quantization: str) -> None:
     """On some processors the library repacks weights when they are first used without gradients, for good."""
     model = language_model(tiny_model, quantization=quantization)

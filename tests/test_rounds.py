@@ -1,8 +1,8 @@
 """A round: who is drawn, what is merged, who is left out, and what stays with clients."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fedllm_bench.federation.algorithm import Algorithm
 from fedllm_bench.federation.channel import Direct, Pipeline, Sent
 from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates
 from fedllm_bench.federation.executors.inprocess import InProcess
-from fedllm_bench.federation.messages import ClientReport, Job, RoundRecord, RunState, Update
+from fedllm_bench.federation.messages import RoundRecord, RunState
 from fedllm_bench.federation.methods.paper import fedavg
 from fedllm_bench.federation.rounds import (
     Executor,
@@ -32,57 +32,12 @@ from fedllm_bench.federation.rounds import (
     run_round,
 )
 from fedllm_bench.federation.server import ServerOptimizer, chain, plain, scaled
-from fedllm_bench.federation.worker import JobResult, Worker
+from fedllm_bench.federation.worker import Worker
 from fedllm_bench.objectives.encoded import EncodedClients
 from fedllm_bench.tensors import Tensors
 from made_up import People, people
 from small_parts import language_model, sft, trainer
-
-SIZES = (1, 3, 6)
-START = {"w": torch.tensor([1.0, -2.0])}
-
-
-class Stated:
-    """An executor that trains nothing: clients send what was worked out by hand, [0.01, -0.02] * (i + 1) * r.
-
-    Args:
-        broken: clients that send something that is not a number.
-        empty: clients that have no samples.
-        extra: tensors that client i sends besides, `extra * (i + 1)`.
-    """
-
-    def __init__(self, broken: Sequence[int] = (), empty: Sequence[int] = (), extra: Tensors | None = None) -> None:
-        self.broken, self.empty, self.extra = broken, empty, extra or {}
-        self.jobs: list[Job] = []
-
-    def map(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
-        for job in jobs:
-            self.jobs.append(job)
-            able = [client for client in job.clients if client not in self.empty]
-            idle = [ClientReport(client, 0) for client in job.clients if client in self.empty]
-            yield JobResult([self._update(client, job) for client in able], idle, {"train": 0.5})
-
-    def _update(self, client: int, job: Job) -> Update:
-        delta = torch.tensor([0.01, -0.02]) * (client + 1) * job.round
-        if client in self.broken:
-            delta[1] = torch.inf
-        extra = {name: value * (client + 1) for name, value in self.extra.items()}
-        own = {"seen": job.own[client].get("seen", torch.zeros(1)) + job.round}
-        return Update(client, SIZES[client], {"w": delta}, extra, own, ClientReport(client, SIZES[client]))
-
-
-@dataclass
-class InMemory:
-    """What clients keep, and who asked for what."""
-
-    kept: dict[int, dict[int, Tensors]] = field(default_factory=dict)
-
-    def load(self, client: int, before: int) -> Tensors:
-        past = [round for round in self.kept.get(client, {}) if round < before]
-        return self.kept[client][max(past)] if past else {}
-
-    def save(self, client: int, round: int, own: Tensors) -> None:
-        self.kept.setdefault(client, {})[round] = own
+from stated import START, InMemory, Stated
 
 
 def plan(members: Sequence[int] = (0, 1, 2), **changes: Any) -> RoundPlan:
@@ -306,9 +261,7 @@ def test_cohorts_depend_on_seed_and_round_alone() -> None:
 
 
 def test_clients_are_drawn_about_equally_often() -> None:
-    counts = np.bincount(
-        [client for round in range(600) for client in fixed_cohort(0, round, range(20), 5)]
-    )
+    counts = np.bincount([client for round in range(600) for client in fixed_cohort(0, round, range(20), 5)])
     assert counts.min() > 110
     assert counts.max() < 190
 

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from fedllm_bench import assets
 from fedllm_bench.data import cap, draw, draw_positions, group_by, nearest, pool, with_samples
 from fedllm_bench.data.table import DATASETS
-from fedllm_bench.errors import DataError, ExperimentError
+from fedllm_bench.errors import AssetError, DataError, ExperimentError
 from fedllm_bench.examples import ChatExample, FederatedDataset, PreferenceExample
 from fedllm_bench.experiment import Data, Experiment, Local, Plugin
 from fedllm_bench.federation.algorithm import Algorithm
@@ -204,6 +205,16 @@ def channel_specs(experiment: Experiment) -> list[tuple[str, ChannelSpec]]:
 def keys_of(experiment: Experiment, algorithm: Algorithm) -> Keys:
     """Which tensors train and travel: what the method says, and what the experiment keeps with clients."""
     return Keys(algorithm.keys.frozen, (*algorithm.keys.private, *experiment.federation.private))
+
+
+def require_data(experiment: Experiment) -> None:
+    """Refuse data files that are named and not here, before anything is written; assets are fetched in time.
+
+    Raises:
+        MissingData: the file, and how to bring it.
+    """
+    with suppress(AssetError):
+        DATASETS[experiment.data.name].require(**experiment.data.options)
 
 
 def build_data(experiment: Experiment, progress: Progress = SILENT) -> FederatedDataset:

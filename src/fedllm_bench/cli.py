@@ -28,7 +28,7 @@ for command in (
     results.report,
     personal.personalise,
     methods.methods,
-    methods.check_method,
+    methods.check,
     catalogue.data,
     assets.assets,
     doctor.doctor,

@@ -31,6 +31,7 @@ def describe(experiment: Experiment, parts: Parts) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": version("transformers"),
+        **({} if experiment.model.quantization == "none" else {"bitsandbytes": version("bitsandbytes")}),
         "platform": platform.platform(),
         "cpu": processor(),
         **asdict(parts.compute),

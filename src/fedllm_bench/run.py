@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedllm_bench import records
-from fedllm_bench.build import build, check
+from fedllm_bench.build import build, check, require_data
 from fedllm_bench.environment import describe, require_same
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates
@@ -35,6 +35,7 @@ def execute(experiment: Experiment, runs: Path, progress: Progress = SILENT) -> 
         FedLLMError: something in the experiment, the data, the model or the folder is not usable.
     """
     check(experiment)
+    require_data(experiment)
     folder = RunFolder(runs / experiment.name / experiment.run_id)
     with telling_of_full_disk(folder.path), folder.locked():
         folder.claim({**experiment.model_dump(mode="json"), "run_id": experiment.run_id})

@@ -49,6 +49,11 @@ def base_scores(experiment: Experiment, parts: Parts, above: Path, progress: Pro
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
     path = above / f"base-{key}.jsonl"
     if not path.exists():
+        # The first to ask for these parts waits for their tokens, and for what the objective asks the base of them.
+        with progress.task("encode held-out parts", len(parts.evaluated), "clients") as task:
+            for client in parts.evaluated:
+                parts.encoded.part(client, "test")
+                task.advance()
         scores = _evaluate(experiment, parts, parts.evaluated, None, "base model", progress)
         with replacing(path) as scratch:
             records.append(scratch, *(_record(0, parts, score, None) for score in scores))

@@ -8,15 +8,25 @@ from typing import Any
 import pytest
 
 from command import Command
+from fedllm_bench import records, rng
 from fedllm_bench.experiment import load
 from fedllm_bench.run import execute
 from made_up import sentence
-from fedllm_bench import records, rng
 
 FILES = sorted((Path(__file__).parents[2] / "experiments" / "paper").glob("*.toml"))
 LANGUAGES = (
     *("Standard Arabic", "English", "Spanish", "French", "Portuguese", "Russian", "Telugu", "Simplified Chinese"),
-    *("Urdu", "Iranian Persian", "Italian", "German", "Polish", "Ukrainian", "Traditional Chinese", "Japanese", "Korean"),
+    *(
+        "Urdu",
+        "Iranian Persian",
+        "Italian",
+        "German",
+        "Polish",
+        "Ukrainian",
+        "Traditional Chinese",
+        "Japanese",
+        "Korean",
+    ),
 )
 MINIATURE = (
     "model.quantization=none",

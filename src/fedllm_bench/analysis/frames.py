@@ -102,6 +102,22 @@ class Run:
         last = max(self.scores, default=0)
         return self.scores[last] if last > 0 else {}
 
+    @property
+    def personal(self) -> Mapping[str, Score]:
+        """Scores of clients' own models after the last round that was evaluated, for the clients that have one."""
+        last = max(self.scores, default=0)
+        found = {}
+        for record in self.evaluations:
+            own = record.get("personal")
+            if record["round"] == last and own is not None and own["loss"] is not None:
+                found[record["client"]] = Score(own["loss"], own["accuracy"], record["tokens"], own.get("margin"))
+        return found
+
+    @property
+    def privacy(self) -> Mapping[str, Any] | None:
+        """What privacy the rounds have spent; None where no channel gives any."""
+        return self.rounds[-1].get("privacy") if self.rounds else None
+
     @cached_property
     def only_client(self) -> str | None:
         """The client that trained, if no other did."""

@@ -1,6 +1,7 @@
 """Which runs belong together, and what to call them."""
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,17 @@ class Method:
         return pooled(run.before if self.base is None else run.latest for run in self.used)
 
     @cached_property
+    def personal(self) -> Mapping[str, Score]:
+        """Client to score of its own model, averaged over runs; empty where the method makes none."""
+        return {} if self.base is None else pooled(run.personal for run in self.used)
+
+    @property
+    def privacy(self) -> Mapping[str, Any] | None:
+        """What the run that spent most privacy has spent; None where no channel gives any, or for a base model."""
+        spent = [run.privacy for run in self.used if run.privacy is not None] if self.base is not None else []
+        return max(spent, key=_epsilon, default=None)
+
+    @cached_property
     def scores_before(self) -> Mapping[str, Score]:
         """What the same runs scored before training."""
         return pooled(run.before for run in self.used)
@@ -124,6 +136,10 @@ def held_out_curve(method: Method) -> list[tuple[int, Interval]]:
     return [
         (number, mean_interval([score.loss for score in by_client.values()])) for number, by_client in scores.items()
     ]
+
+
+def _epsilon(spent: Mapping[str, Any]) -> float:
+    return math.inf if spent["epsilon"] is None else float(spent["epsilon"])
 
 
 # --- names

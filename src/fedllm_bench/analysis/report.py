@@ -68,6 +68,9 @@ def render_report(methods: Sequence[Method], summaries: Sequence[Summary], drawi
         figures=[(each.name, each.title, Markup(inline_svg(each))) for each in drawings],
         clients=_clients(methods),
         costs=[_cost(method, summary) for method, summary in zip(methods, summaries, strict=True) if method.base],
+        by_personal=any(method.personal for method in methods),
+        privacy=[(method.name, method.privacy) for method in trained if method.privacy],
+        deviations=[(method.name, found) for method in trained if (found := _deviations(method))],
         runs=[(method.name, run) for method in trained for run in method.runs],
         experiments=[(method.name, len(method.runs), as_toml(method.runs[0].experiment)) for method in trained],
         environment=list(_environment(runs)),
@@ -145,6 +148,12 @@ def _skipped(records: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
     return dict(sorted(total.items()))
 
 
+def _deviations(method: Method) -> list[Mapping[str, Any]]:
+    """Where the method's runs depart from the published definitions, each departure once."""
+    found = {row["setting"]: row for run in method.runs for row in run.environment.get("deviations", ())}
+    return list(found.values())
+
+
 # --- where it ran
 
 
@@ -152,6 +161,6 @@ def _environment(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
     """Each fact with its value, or its values where runs differ."""
     keys = dict.fromkeys(key for run in runs for key in run.environment)
     for key in keys:
-        if key != "started":
+        if key not in ("started", "deviations"):
             values = dict.fromkeys(str(run.environment[key]) for run in runs if key in run.environment)
             yield key.replace("_", " "), "; ".join(values)

@@ -1,7 +1,7 @@
 """One row of the table per method: what it reaches on held-out data and what that took."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,6 +42,9 @@ class Summary:
         own_client_loss: loss of the clients that local runs trained: local runs each on their own client,
             other methods on the same clients.
         difference_to_base: mean over clients of the loss minus the base model's.
+        personal_loss: mean over the clients that have a model of their own of its loss.
+        personal_change: the same minus what the shared model has on these clients.
+        privacy: epsilon spent and what it means; `epsilon` is None where nothing is guaranteed.
         tokens: processed in training, per run.
         flops: floating-point operations of training, per run.
         bytes_up: sent by clients, per run.
@@ -66,6 +69,9 @@ class Summary:
     spread: float | None
     own_client_loss: float | None
     difference_to_base: Interval | None
+    personal_loss: Interval | None
+    personal_change: Interval | None
+    privacy: Mapping[str, Any] | None
     tokens: int
     flops: float
     bytes_up: int
@@ -105,8 +111,22 @@ def caption(methods: Sequence[Method]) -> str:
         "bootstrap interval over clients, each averaged over its runs and seeds first. Change: paired on the "
         "same clients."
     )
+    own = {len(method.personal) for method in methods if method.personal}
+    personal = [f"Own model: of the {max(own)} clients that have one, each on its own samples."] if own else []
     unfinished = [_unfinished_note(method) for method in methods if not method.complete]
-    return " ".join([text, *unfinished])
+    return " ".join([text, *personal, *dict.fromkeys(_privacy_notes(methods)), *unfinished])
+
+
+def _privacy_notes(methods: Sequence[Method]) -> Iterator[str]:
+    """What the epsilons mean, and why there is none where a channel adds noise without a guarantee."""
+    for method in methods:
+        spent = method.privacy
+        if spent is None:
+            continue
+        if spent["epsilon"] is None:
+            yield f"No privacy is guaranteed by {spent['channel']}: {spent['reason']}."
+        else:
+            yield f"Epsilon at delta = {spent['delta']:.3g}, for datasets that differ by this: {spent['adjacency']}."
 
 
 def _unfinished_note(method: Method) -> str:
@@ -123,6 +143,8 @@ def _summary(method: Method, methods: Sequence[Method]) -> Summary:
     accuracy = statistics.fmean(score.accuracy for score in scores) if scores else None
     by_token = method.words.scores_tokens
     change = changes(method)
+    own = {client: score.loss for client, score in method.personal.items()}
+    against = paired_change(losses(method), own)
     # The base model cost nothing: what its runs spent, they spent afterwards.
     trained = method.used if method.base is not None else ()
     return Summary(
@@ -142,6 +164,9 @@ def _summary(method: Method, methods: Sequence[Method]) -> Summary:
         spread=spread(values) if values else None,
         own_client_loss=_own_client_loss(method, methods),
         difference_to_base=mean_interval(list(change.values())) if change else None,
+        personal_loss=mean_interval(list(own.values())) if own else None,
+        personal_change=mean_interval(list(against.values())) if against else None,
+        privacy=method.privacy,
         tokens=round(_mean(run.spent("tokens") for run in trained)),
         flops=_mean(run.spent("flops") for run in trained),
         bytes_up=round(_mean(run.spent("bytes_up") for run in trained)),

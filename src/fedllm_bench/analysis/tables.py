@@ -152,6 +152,13 @@ def interval_text(form: str) -> Callable[[Any], str]:
     return words
 
 
+def privacy_text(spent: Row) -> str:
+    """The epsilon that is guaranteed, over the one that is claimed if somebody claims one."""
+    guaranteed = "none" if spent["epsilon"] is None else f"{spent['epsilon']:.2f}"
+    claimed = spent.get("claimed_epsilon")
+    return guaranteed if claimed is None else f"{guaranteed}\nclaimed\n{claimed:g}"
+
+
 METHOD_COLUMNS = (
     Column("method", _method, numeric=False),
     column("held-out\nloss", "held_out_loss", interval_text(".3f"), numeric=True),
@@ -160,6 +167,8 @@ METHOD_COLUMNS = (
     column("token\nacc.", "token_accuracy", "{:.1%}".format, numeric=True, optional=True),
     column("pair\nacc.", "pair_accuracy", "{:.1%}".format, numeric=True, optional=True),
     column("margin", "margin", "{:+.3f}".format, numeric=True, optional=True),
+    column("own\nmodel", "personal_loss", interval_text(".3f"), numeric=True, optional=True),
+    column("epsilon", "privacy", privacy_text, numeric=True, optional=True),
     column("worst\n10%", "worst_decile_loss", "{:.3f}".format, numeric=True),
     column("own\nclient", "own_client_loss", "{:.3f}".format, numeric=True),
 )

@@ -1,7 +1,7 @@
 """`methods` and `check-method`: the methods on offer, and whether one keeps the engine's promises."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
@@ -11,7 +11,7 @@ import click
 
 from fedllm_bench.commands.output import as_json, plugin_option, print_rows, screen_width
 
-__all__ = ["check_method", "methods"]
+__all__ = ["check", "methods"]
 
 
 @click.command()
@@ -31,14 +31,14 @@ def methods(name: str | None, plugins: tuple[Path, ...], form: str) -> None:
     columns = (
         column("method", "name"),
         Column("what it does, and from where", _what_it_does, numeric=False),
-        Column("options", lambda row: "\n".join(map(_setting, row["options"])) or "none", numeric=False),
+        Column("options", lambda row: "\n".join([*map(_setting, row["options"]), ""]), numeric=False),
     )
     print_rows(listing.methods(given), columns, form, "" if form == "json" else "fedllm-bench methods NAME says more.")
 
 
 def _what_it_does(row: Mapping[str, Any]) -> str:
     needs = f"Needs {', '.join(row['needs'])}." if row["needs"] else ""
-    return "\n".join([*filter(None, (row["summary"], needs, row["paper"] or f"({row['from']})")), ""])
+    return "\n".join([*filter(None, (row["summary"], needs, row["paper"] or row["from"])), ""])
 
 
 def _setting(option: Mapping[str, Any]) -> str:
@@ -77,21 +77,48 @@ def _need(need: str) -> str:
 @click.command("check-method")
 @click.argument("name")
 @plugin_option
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the method, such as mu=0.1.")
+@click.option("--fedavg-when", "neutral", multiple=True, metavar="KEY=VALUE", help="Option with which it is FedAvg.")
 @as_json
 @click.pass_context
-def check_method(context: click.Context, name: str, plugins: tuple[Path, ...], form: str) -> None:
+def check(
+    context: click.Context,
+    *,
+    name: str,
+    plugins: tuple[Path, ...],
+    options: tuple[str, ...],
+    neutral: tuple[str, ...],
+    form: str,
+) -> None:
     """Check that a method keeps the engine's promises, on a tiny random model.
 
     It learns, resumes with the same bytes, works at every width, and composes with privacy, compression and private
     tensors or is refused with a reason. Exit 1: it breaks one.
     """
     from fedllm_bench.analysis.tables import column
-    from fedllm_bench.contract.suite import check_method as checked
+    from fedllm_bench.contract.suite import CHECKS, check_method
     from fedllm_bench.experiment import plugin_files
     from fedllm_bench.progress import progress_on
 
-    with progress_on().task(f"check {name}", unit="checks") as task:
-        findings = checked(name, plugin_files(plugins), on_finding=lambda _: task.advance())
-    columns = (column("check", "check"), column("promise", "claim"), column("", "outcome"), column("seen", "detail"))
+    given, fixed, same = plugin_files(plugins), _options(options), _options(neutral)
+    with progress_on().task(f"check {name}", len(CHECKS), "checks") as task:
+        findings = check_method(name, given, fixed, same or None, lambda _: task.advance())
+    columns = (
+        column("check", "check"),
+        column("promise", "claim"),
+        column("", "outcome"),
+        column("seen", "detail", _reason),
+    )
     print_rows([asdict(finding) for finding in findings], columns, form)
     context.exit(int(any(finding.outcome == "failed" for finding in findings)))
+
+
+def _options(texts: Sequence[str]) -> dict[str, Any]:
+    from fedllm_bench.experiment.documents import override
+
+    return {".".join(key): value for key, value in map(override, texts)}
+
+
+def _reason(detail: str) -> str:
+    """A refusal without the names of the two sides, which the row has already."""
+    return detail.rpartition(" make no sense together: ")[2]

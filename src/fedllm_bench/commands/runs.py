@@ -1,6 +1,6 @@
 """`run` and `quickstart`: from an experiment file to run folders."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,8 +127,7 @@ def _print_plan(experiments: Sequence["Experiment"], above: Path, form: str) -> 
 
     rows = [_plan(experiment, above, asdict(estimate(experiment))) for experiment in experiments]
     columns = (
-        column("method", "method"),
-        *([column("clients", "clients_chosen")] if any(row["clients_chosen"] for row in rows) else []),
+        Column("method", _method_and_clients, numeric=False),
         column("seed", "seed", numeric=True),
         column("run", "run_id"),
         quantity("steps", "steps", count_text),
@@ -138,7 +137,7 @@ def _print_plan(experiments: Sequence["Experiment"], above: Path, form: str) -> 
         column("state", "state"),
     )
     note = f"Estimates for {len(rows)} runs in {above / experiments[0].name}."
-    if any(value is None for row in rows for value in row.values()):
+    if any(row["missing"] for row in rows):
         note += " The rest is known once model and data are here: see fedllm-bench assets list."
     print_rows(rows, columns, form, note)
     for missing in dict.fromkeys(what for row in rows for what in row["missing"]):
@@ -156,13 +155,18 @@ def _plan(experiment: "Experiment", above: Path, estimated: dict[str, Any]) -> d
     }
 
 
+def _method_and_clients(row: Mapping[str, Any]) -> str:
+    return "\n".join(part for part in (row["method"], row["clients_chosen"]) if part is not None)
+
+
 def _chosen(experiment: "Experiment") -> str | None:
     """Which clients a run is about, where the experiment chooses among them."""
     data = experiment.data
     parts = [
         data.group,
         data.client,
-        None if data.client_samples is None else f"one of {data.client_samples} samples",
+        None if data.client_samples is None else f"size {data.client_samples}",
+        "all in one" if data.pool else None,
         None if data.drawn is None else f"drawn {data.drawn.index + 1} of {data.drawn.of}",
     ]
     return ", ".join(part for part in parts if part is not None) or None

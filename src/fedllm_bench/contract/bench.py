@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedllm_bench import rng
-from fedllm_bench.build import offered
+from fedllm_bench.build import check
 from fedllm_bench.experiment import Experiment, Plugin, resolve
 from fedllm_bench.experiment.documents import Document, merge
 from fedllm_bench.model.tiny import write_tiny_model
@@ -99,15 +99,14 @@ def workplace(
     Raises:
         ExperimentError: there is no such method, or it does not take the options.
     """
-    algorithm = offered(method, plugins).load()(**(options or {}))
+    bench = Bench(folder, method, dict(options or {}), tuple(plugins), CLIENTS, neutral)
     if not (folder / "model").exists():
         write_tiny_model(folder / "model", hidden=32)
         _write_clients(folder)
     before = os.environ.get("FEDLLM_BENCH_CACHE")
     os.environ["FEDLLM_BENCH_CACHE"] = str(folder / "cache")
     try:
-        cohort = max(LEAST_COHORT, getattr(algorithm, "least_cohort", 1))
-        yield Bench(folder, method, dict(options or {}), tuple(plugins), cohort, neutral)
+        yield replace(bench, cohort=max(LEAST_COHORT, check(bench.experiment()).least_cohort))
     finally:
         del os.environ["FEDLLM_BENCH_CACHE"]
         if before is not None:

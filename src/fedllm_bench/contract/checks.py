@@ -83,8 +83,8 @@ def resumes(bench: Bench) -> str:
 
 
 def same_at_every_width(bench: Bench) -> str:
-    one, two = (model_of(bench.run(bench.experiment({"executor": {"width": width}}))) for width in (1, 2))
-    apart = difference(two, one)
+    one, two = (bench.run(bench.experiment({"executor": {"width": width}})) for width in (1, 2))
+    apart = difference(model_of(two), model_of(one))
     if not apart <= WIDTH_TOLERANCE:
         raise Broken(f"trained two at a time the model is {apart:.1e} away, more than {WIDTH_TOLERANCE:.0e}")
     return f"{apart:.0e} apart"

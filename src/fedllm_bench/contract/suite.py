@@ -12,7 +12,7 @@ from fedllm_bench.contract.checks import CHECKS, Broken, Check, Refused, Skipped
 from fedllm_bench.errors import FedLLMError
 from fedllm_bench.experiment import Plugin
 
-__all__ = ["Finding", "check_method", "find"]
+__all__ = ["CHECKS", "Finding", "check_method", "find"]
 
 Outcome = Literal["passed", "refused", "skipped", "failed"]
 

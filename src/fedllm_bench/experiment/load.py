@@ -48,7 +48,7 @@ def resolve(
     seeds: Sequence[int] = (),
     preset: str | None = None,
     plugins: Sequence[FilePath] = (),
-    folder: FilePath = FilePath(),  # noqa: B008 (immutable)
+    folder: FilePath = FilePath(),
 ) -> list[Experiment]:
     """Expand the content of an experiment file; see `load`.
 

@@ -41,10 +41,10 @@ PRESETS: Mapping[str, Document] = {
 # why another value departs from it. Options of methods are told from their builders' defaults.
 DEPARTURES: Mapping[str, tuple[Any, str]] = {
     "federation.sampling": ("fixed", "cohorts are a function of the round number alone, the same for every seed"),
-    "local.optimizer": ("adamw", "epsilon stands outside the bias correction"),
+    "local.optimizer": ("adamw", "another local optimizer; in adamw_hf epsilon stands outside the bias correction"),
     "local.draw": ("shuffled", "a round's samples are a function of the round number and the client's size alone"),
     "local.accumulation": (1, "groups of samples count the same however many tokens they have"),
     "local.steps": (None, "the number of steps depends on the client's size"),
     "objective.template": ("native", "not the chat template that the base model was trained with"),
-    "model.quantization": ("none", "the base's weights are rounded"),
+    "model.quantization": ("none", "the base's weights are rounded, activations are not"),
 }

@@ -24,8 +24,8 @@ from fedllm_bench.errors import ExperimentError
 __all__ = ["ACCOUNTANTS", "RULES", "Participation", "Rule", "accountant_for", "epsilon", "renyi_curve", "solve_noise"]
 
 ACCOUNTANTS = ("auto", "rdp", "pld")
-# The grid of privacy losses in units of the Renyi bound: time and memory grow with epsilon over step, not with epsilon.
-_LOSS_STEP, _LEAST_LOSS_STEP = 1e-4, 1e-5
+# The step of the grid of privacy losses over the Renyi bound: time and memory grow with epsilon over step.
+_LOSS_STEP, _LEAST_LOSS_STEP = 3e-4, 1e-5
 _NOISE_RANGE = (1e-3, 1e9)
 _NOISE_PRECISION = 1e-4
 
@@ -207,7 +207,9 @@ def _loss_epsilon(participation: Participation, noise: float, rounds: int, delta
     if not participation.amplified:
         return _gaussian_epsilon(participation, noise, rounds, delta)
     bound = _renyi_epsilon(participation, noise, rounds, delta)
-    one = _loss_distribution(participation, noise, max(_LEAST_LOSS_STEP, _LOSS_STEP * bound))
+    # A power of two, so that rounds that follow each other share the distribution of one round.
+    step = 2.0 ** math.floor(math.log2(max(_LEAST_LOSS_STEP, _LOSS_STEP * bound)))
+    one = _loss_distribution(participation, noise, step)
     # Both are upper bounds; on a coarse grid the Renyi one can be the lower.
     return min(bound, float(one.self_compose(rounds).get_epsilon_for_delta(delta)))
 

@@ -23,6 +23,10 @@ def _shared_as_before(shared: Tensors, extra: Tensors, cohort: int, clients: int
     return shared
 
 
+def _all_of_it(adapter: Tensors, seed: int, client: int) -> Tensors:
+    return adapter
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """A federated method.
@@ -35,6 +39,7 @@ class Algorithm:
         share_init: adapter -> tensors that the server sends besides the adapter; what clients send besides their
             update has the same names and shapes.
         share_step: (shared, mean of what clients sent besides, cohort size, clients in all) -> shared.
+        taken: (global adapter, the run's seed, client) -> what the client downloads of it.
         keys: tensors that do not train, and tensors that stay with the client.
         beside: a hook with which each client trains a model of its own besides the shared one.
         needs: what it asks of the rest, names of `needs.NEEDS`.
@@ -47,6 +52,7 @@ class Algorithm:
     uniform: bool = False
     share_init: Callable[[Tensors], Tensors] = _nothing_shared
     share_step: Callable[[Tensors, Tensors, int, int], Tensors] = _shared_as_before
+    taken: Callable[[Tensors, int, int], Tensors] = _all_of_it
     keys: Keys = Keys()  # noqa: RUF009 (frozen)
     beside: ClientHook | None = None
     needs: frozenset[str] = frozenset()

@@ -142,7 +142,8 @@ class Pipeline:
 
     def account(self, rounds: int) -> Mapping[str, Any] | None:
         found = [spent for part in self.parts if (spent := part.account(rounds)) is not None]
-        return found[0] if found else None
+        guaranteed = [spent for spent in found if spent["epsilon"] is not None]
+        return next(iter([*guaranteed, *found]), None)
 
 
 def arriving(tensors: Tensors) -> Sent:

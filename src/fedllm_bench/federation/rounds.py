@@ -165,18 +165,19 @@ def run_round(
         update_norm=update_norm,
         lr=plan.lr(round),
         bytes_up=merger.bytes_up,
-        bytes_down=_bytes_down(plan, state) * len(cohort),
+        bytes_down=_bytes_down(plan, state, cohort),
         seconds=dict(seconds),
     )
     return after, record
 
 
-def _bytes_down(plan: RoundPlan, state: RunState) -> int:
-    """What one client downloads: the shared adapter, what goes with it, and the change of the base as a whole or as the
-    factors that it came from, whichever is less."""
-    adapter = nbytes(plan.keys.leaving(state.adapter))
-    factors = state.round * plan.cohort * adapter
-    return adapter + nbytes(state.shared) + min(nbytes(state.base), factors)
+def _bytes_down(plan: RoundPlan, state: RunState, cohort: Sequence[int]) -> int:
+    """What a cohort downloads: each client its part of the adapter, what goes with it, and the change of the base as a
+    whole or as the factors that it came from, whichever is less."""
+    adapter = plan.keys.leaving(state.adapter)
+    taken = sum(nbytes(plan.algorithm.taken(adapter, plan.seed, client)) for client in cohort)
+    factors = state.round * plan.cohort * nbytes(adapter)
+    return taken + len(cohort) * (nbytes(state.shared) + min(nbytes(state.base), factors))
 
 
 class _Jobs(Sequence[Job]):
@@ -251,7 +252,9 @@ class _Merger:
         used, channel = plan.channel.merged(mean, self._taken, state.channel, draw)
         delta, extra = unprefixed("delta", used), unprefixed("extra", used)
         adapter, server = apply_update(plan.algorithm.server, state.adapter, delta, state.server, self._round)
-        shared = plan.algorithm.share_step(state.shared, extra, self._taken, len(plan.members))
+        # Where the channel hides who arrived, their number is the one that is expected.
+        count = min(plan.cohort, len(plan.members)) if plan.channel.releases_empty else self._taken
+        shared = plan.algorithm.share_step(state.shared, extra, count, len(plan.members))
         for client, model in merged.personal.items():
             kept = self._own.load(client, self._round + 1)
             self._own.save(client, self._round, {**kept, **kept_personal(model)})

@@ -71,10 +71,8 @@ def require_library(quantization: str) -> None:
         return
     # It reports which of its kernels it could not load; none of them is used.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    needs, hint = (
-        f'model.quantization = "{quantization}" needs bitsandbytes',
-        "pip install 'fedllm-bench[quantization]'",
-    )
+    needs = f'model.quantization = "{quantization}" needs bitsandbytes'
+    hint = "pip install 'fedllm-bench[quantization]'"
     try:
         import bitsandbytes
     except ImportError as error:

@@ -102,7 +102,7 @@ class Objective(Protocol):
 
 
 Kind = TypeVar("Kind", bound=Example)
-_WORDS: Mapping[type, str] = {ChatExample: "conversations", PreferenceExample: "preference pairs"}
+_WORDS: Mapping[type, str] = {ChatExample: "conversation", PreferenceExample: "preference pair"}
 _HINTS: Mapping[type, str] = {
     ChatExample: 'choose a dataset of conversations, or set objective.name = "dpo"',
     PreferenceExample: 'choose a dataset of preference pairs, or set objective.name = "sft"',
@@ -118,7 +118,7 @@ def of_kind(kind: type[Kind], example: Example, objective: str) -> Kind:
     if isinstance(example, kind):
         return example
     raise DataError(
-        f"the objective {objective} learns from {_WORDS[kind]}, and example {example.id!r} is one of "
+        f"the objective {objective} learns from {_WORDS[kind]}s, but example {example.id!r} is a "
         f"{_WORDS[type(example)]}",
         _HINTS[kind],
     )

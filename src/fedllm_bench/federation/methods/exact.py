@@ -20,7 +20,7 @@ def flora(weighting: str = "size") -> Algorithm:
     Stacked side by side, the clients' factors are a pair for the sum, so nothing is lost: the next round's model is the
     mean of the clients' models. A is drawn anew and B is zero. Clients have the same rank here.
 
-    Source: Wang et al. 2024 (FLoRA), section 3.
+    Source: Wang et al. 2024 (FLoRA).
 
     Args:
         weighting: p_i as in fedavg.
@@ -34,7 +34,7 @@ def fedex_lora(weighting: str = "size") -> Algorithm:
 
     Without R, which is added to the base's layers, FedAvg's error is the difference of the last two.
 
-    Source: Singhal et al. 2025 (FedEx-LoRA), section 4.
+    Source: Singhal et al. 2025 (FedEx-LoRA).
 
     Args:
         weighting: p_i as in fedavg; published with `uniform`.

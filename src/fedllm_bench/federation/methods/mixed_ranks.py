@@ -1,7 +1,7 @@
 """Methods whose clients train adapters of different ranks, each as large as it can bear."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -38,19 +38,21 @@ class Truncated(Plain):
         """r of a client, at least 1, of an adapter of rank `full`."""
         return max(1, round(self.ranks[rng.integer(seed, "rank", client) % len(self.ranks)] * full))
 
+    def taken(self, adapter: Tensors, seed: int, client: int) -> dict[str, Tensor]:
+        """The part of an adapter that a client has room for."""
+        return {
+            name: _first(name, value, self.rank(seed, client, _rank(name, value))) for name, value in adapter.items()
+        }
+
     def start(self, ctx: TrainContext, params: Tensors) -> None:
-        for name, value in params.items():
+        for name, stack in params.items():
             for position, client in enumerate(ctx.clients):
-                _components(name, value[position])[self._rank_of(ctx, client, name) :] = 0
+                components = _components(name, stack[position])
+                components[self.rank(ctx.seed, client, len(components)) :] = 0
 
     def finish(self, ctx: TrainContext, position: int, end: Tensors, steps: int, lr: float) -> Finished:
-        whole = super().finish(ctx, position, end, steps, lr).delta
-        client = ctx.clients[position]
-        delta = {name: _first(name, value, self._rank_of(ctx, client, name)) for name, value in whole.items()}
-        return Finished(delta, {}, {})
-
-    def _rank_of(self, ctx: TrainContext, client: int, name: str) -> int:
-        return self.rank(ctx.seed, client, len(_components(name, ctx.anchor[name])))
+        whole = super().finish(ctx, position, end, steps, lr)
+        return replace(whole, delta=self.taken(whole.delta, ctx.seed, ctx.clients[position]))
 
 
 def hetlora(ranks: tuple[float, ...] = _SHARES, weighting: str = "norm") -> Algorithm:
@@ -60,15 +62,17 @@ def hetlora(ranks: tuple[float, ...] = _SHARES, weighting: str = "norm") -> Algo
     anything about them, and a component of zeros cannot learn. The published decay that shrinks clients' ranks over
     time is left out.
 
-    Source: Cho et al. 2024 (HetLoRA), section 3.
+    Source: Cho et al. 2024 (HetLoRA).
 
     Args:
         ranks: r_i as shares of `model.lora.rank`, one of them drawn for each client.
         weighting: p_i in proportion to |B_i A_i|, over all layers, as published (`norm`), or as in fedavg.
     """
     one_of("weighting", weighting, ("norm", *WEIGHTINGS))
+    truncated = Truncated(_checked(ranks))
     return Algorithm(
-        client=Truncated(_checked(ranks)),
+        client=truncated,
+        taken=truncated.taken,
         aggregate=at_once(partial(_padded_mean, by_norm=weighting == "norm")),
         uniform=weighting == "uniform",
         needs=_NEEDS,
@@ -81,15 +85,17 @@ def flexlora(ranks: tuple[float, ...] = _SHARES, weighting: str = "size") -> Alg
     Client i gets the r_i components with the largest singular values. Where the sum has a smaller rank than the
     adapter, the rows of A beyond it stay as they were and their columns of B are zero, so that they can still learn.
 
-    Source: Bai et al. 2024 (FlexLoRA), section 3.
+    Source: Bai et al. 2024 (FlexLoRA).
 
     Args:
         ranks: r_i as shares of `model.lora.rank`, one of them drawn for each client.
         weighting: p_i as in fedavg.
     """
     one_of("weighting", weighting, WEIGHTINGS)
+    truncated = Truncated(_checked(ranks))
     return Algorithm(
-        client=Truncated(_checked(ranks)),
+        client=truncated,
+        taken=truncated.taken,
         aggregate=at_once(_leading_components),
         uniform=weighting == "uniform",
         needs=_NEEDS,

@@ -45,7 +45,7 @@ def pfedgraph(alpha: float = 0.8, lam: float = 0.01, weighting: str = "size") ->
     adapter w rather than the run's first, and left as it is above 0.9; the pull acts from a client's first round on.
     The global adapter, from which new clients start, is sum_j p_j w_j.
 
-    Source: Ye et al. 2023 (pFedGraph), section 3.
+    Source: Ye et al. 2023 (pFedGraph).
 
     Args:
         alpha: how closely a_i keeps to the p_j; large is FedAvg, small leaves client i alone with those like it.

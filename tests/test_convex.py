@@ -1,0 +1,369 @@
+"""FedProx and SCAFFOLD on convex problems: equal to the papers' algorithms written out in NumPy, and where they end.
+
+The engine's own trainer, hooks, rounds and server work on clients whose losses are quadratics that disagree.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+from torch import Tensor
+
+from fedllm_bench import rng
+from fedllm_bench.federation.algorithm import Algorithm
+from fedllm_bench.federation.algorithms import ALGORITHMS
+from fedllm_bench.federation.channel import Pipeline
+from fedllm_bench.federation.messages import RunState
+from fedllm_bench.federation.methods.paper import fedavg, fedavgm, fedprox, scaffold
+from fedllm_bench.federation.rounds import RoundPlan, constant, first_state, fixed_cohort, run_round
+from fedllm_bench.federation.server import ServerOptimizer, apply_update, chain
+from fedllm_bench.federation.trainer import shuffled_batches
+from fedllm_bench.tensors import Tensors
+from quadratics import SEED, Client, Quadratics
+from small_parts import language_model
+from small_rounds import Federation
+from stated import InMemory
+
+LR = 0.05
+DIMENSION = 3
+
+
+def quadratic(draw: np.random.Generator, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """H with eigenvalues between 0.5 and 4 in random directions, and a minimum `spread` away from zero."""
+    turn, _ = np.linalg.qr(draw.normal(size=(DIMENSION, DIMENSION)))
+    return turn @ np.diag(draw.uniform(0.5, 4, DIMENSION)) @ turn.T, draw.normal(size=DIMENSION) * spread
+
+
+def crowd(
+    *steps: int, samples: Sequence[int] | None = None, batch_size: int = 1, spread: float = 3.0, seed: int = 0
+) -> Quadratics:
+    """One client for each number of steps, every one with curvatures and minima of its own."""
+    counts = samples or [1] * len(steps)
+    draws = [rng.stream(seed, "quadratics", number) for number in range(len(steps))]
+    clients = [
+        Client([quadratic(draw, spread) for _ in range(count)], taken)
+        for draw, count, taken in zip(draws, counts, steps, strict=True)
+    ]
+    return Quadratics(clients, batch_size)
+
+
+def optimum(people: Quadratics, weights: Sequence[float] | None = None) -> np.ndarray:
+    """Where the sum of the clients' losses is least, or their weighted sum."""
+    shares = weights or [1.0] * len(people.clients)
+    pairs = [(share, client.samples[0]) for share, client in zip(shares, people.clients, strict=True)]
+    return np.linalg.solve(sum(share * h for share, (h, _) in pairs), sum(share * h @ b for share, (h, b) in pairs))
+
+
+START = np.array([2.0, -1.0, 0.5])
+
+
+def trained(
+    people: Quadratics, algorithm: Algorithm, rounds: int, cohort: int | None = None, width: int = 2, lr: float = LR
+) -> list[RunState]:
+    """The state after each round of the engine."""
+    members = range(len(people.clients))
+    plan = RoundPlan(
+        SEED, members, cohort or len(members), constant(lr, 0, rounds), algorithm, Pipeline([]), width=width
+    )
+    executor, own = people.executor(algorithm), InMemory()
+    state, after = first_state(plan, {"w": torch.tensor(START, dtype=torch.float32)}), []
+    for _ in range(rounds):
+        state, _ = run_round(plan, state, executor, own)
+        after.append(state)
+    return after
+
+
+def where(states: Sequence[RunState]) -> np.ndarray:
+    """The adapter after each round, (rounds, elements)."""
+    return np.array([state.adapter["w"].double().numpy() for state in states])
+
+
+# ------------------------------------------------------------- the papers' algorithms, in NumPy and fp64
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn in a round: who takes part, and the samples of each of their steps."""
+
+    round: int
+    cohort: Sequence[int]
+    batches: dict[int, list[list[int]]]
+
+
+def drawings(people: Quadratics, rounds: int, cohort: int | None = None) -> list[Drawn]:
+    members = range(len(people.clients))
+    found = []
+    for round in range(1, rounds + 1):
+        some = fixed_cohort(SEED, round, members, cohort or len(members))
+        batches = {
+            i: shuffled_batches(
+                SEED, round, str(i), len(people.clients[i].samples), people.batch_size, people.clients[i].steps
+            )
+            for i in some
+        }
+        found.append(Drawn(round, some, batches))
+    return found
+
+
+def fedprox_directly(people: Quadratics, drawn: Sequence[Drawn], mu: float, lr: float = LR) -> np.ndarray:
+    """Li et al. 2020, algorithm 2 with gradient descent as the local solver, merged by size."""
+    x, after = START, []
+    for now in drawn:
+        ends, sizes = [], []
+        for i in now.cohort:
+            y = x
+            for rows in now.batches[i]:
+                y = y - lr * (people.clients[i].gradient(y, rows) + mu * (y - x))
+            ends.append(y)
+            sizes.append(len(people.clients[i].samples))
+        x = np.average(ends, axis=0, weights=sizes)
+        after.append(x)
+    return np.array(after)
+
+
+def scaffold_directly(
+    people: Quadratics, drawn: Sequence[Drawn], option: str, server_lr: float = 1.0, lr: float = LR
+) -> tuple[np.ndarray, np.ndarray]:
+    """Karimireddy et al. 2020, algorithm 1: x and c after each round.
+
+    Option `gradients` replaces line 12 by the mean of the gradients along the way.
+    """
+    x, c, own = START, np.zeros(DIMENSION), np.zeros((len(people.clients), DIMENSION))
+    xs, cs = [], []
+    for now in drawn:
+        moves, changes = [], []
+        for i in now.cohort:
+            gradient, batches, y, seen = people.clients[i].gradient, now.batches[i], x, []
+            for rows in batches:
+                seen.append(gradient(y, rows))
+                y = y - lr * (seen[-1] - own[i] + c)
+            new = {
+                "I": np.mean([gradient(x, rows) for rows in batches], axis=0),
+                "II": own[i] - c + (x - y) / (len(batches) * lr),
+                "gradients": np.mean(seen, axis=0),
+            }[option]
+            moves.append(y - x)
+            changes.append(new - own[i])
+            own[i] = new
+        x = x + server_lr * np.mean(moves, axis=0)
+        c = c + len(now.cohort) / len(people.clients) * np.mean(changes, axis=0)
+        xs.append(x)
+        cs.append(c)
+    return np.array(xs), np.array(cs)
+
+
+# ------------------------------------------------------------------------------------ step for step
+
+ROUNDS = 12
+# Samples are drawn and step counts differ, in jobs of one, two and five clients.
+UNEVEN = crowd(2, 5, 1, 4, 3, samples=[4, 2, 7, 5, 3], batch_size=2)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("cohort", [5, 2], ids=["all", "two of five"])
+@pytest.mark.parametrize("mu", [0.0, 0.01, 1.0])
+def test_fedprox_equals_its_algorithm_written_out(mu: float, cohort: int, width: int) -> None:
+    found = where(trained(UNEVEN, fedprox(mu), ROUNDS, cohort, width))
+    np.testing.assert_allclose(found, fedprox_directly(UNEVEN, drawings(UNEVEN, ROUNDS, cohort), mu), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("cohort", [5, 2], ids=["all", "two of five"])
+@pytest.mark.parametrize("correction", ["gradient", "after-step"])
+@pytest.mark.parametrize("option", ["I", "II", "gradients"])
+def test_scaffold_equals_its_algorithm_written_out(option: str, correction: str, cohort: int, width: int) -> None:
+    states = trained(UNEVEN, scaffold(option, correction, server_lr=0.7), ROUNDS, cohort, width)
+    x, c = scaffold_directly(UNEVEN, drawings(UNEVEN, ROUNDS, cohort), option, server_lr=0.7)
+    np.testing.assert_allclose(where(states), x, atol=1e-4)
+    np.testing.assert_allclose([state.shared["w"].double().numpy() for state in states], c, atol=1e-3)
+
+
+def test_the_comparisons_above_tell_methods_and_options_apart() -> None:
+    drawn = drawings(UNEVEN, ROUNDS, 2)
+    ways = [scaffold_directly(UNEVEN, drawn, option)[0] for option in ("I", "II")]
+    ways += [fedprox_directly(UNEVEN, drawn, mu) for mu in (0.0, 0.01, 1.0)]
+    for number, one in enumerate(ways):
+        for other in ways[:number]:
+            assert np.abs(one[-1] - other[-1]).max() > 1e-3
+
+
+def test_with_plain_gradient_steps_option_ii_is_the_mean_gradient() -> None:
+    """Which is why `gradients` can stand for II where steps are not the rate times the gradient."""
+    drawn = drawings(UNEVEN, ROUNDS, 2)
+    for one, other in zip(*(scaffold_directly(UNEVEN, drawn, option) for option in ("II", "gradients")), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+# ---------------------------------------------------------------------------------- where they end
+
+# Ten local steps on whole losses: clients drift towards minima of their own.
+DRIFTING = crowd(10, 10, 10, 10, 10, 10)
+
+
+@cache
+def distance_of_fedavg() -> float:
+    return distance(trained(DRIFTING, fedavg(), 300))
+
+
+def distance(states: Sequence[RunState]) -> float:
+    return float(np.linalg.norm(where(states[-1:])[0] - optimum(DRIFTING)))
+
+
+def test_fedavg_stops_away_from_the_optimum() -> None:
+    long = trained(DRIFTING, fedavg(), 300)
+    assert float(np.linalg.norm(where(long)[-1] - where(long)[-100])) < 1e-4  # it has stopped
+    assert distance(long) > 0.05 * float(np.linalg.norm(START - optimum(DRIFTING)))
+
+
+@pytest.mark.parametrize("cohort", [6, 2], ids=["all", "two of six"])
+@pytest.mark.parametrize("option", ["I", "II", "gradients"])
+def test_scaffold_reaches_the_optimum_of_the_sum(option: str, cohort: int) -> None:
+    states = trained(DRIFTING, scaffold(option), 300 if cohort == 6 else 600, cohort)
+    assert distance(states) < 1e-3 * distance_of_fedavg()
+    # There c is the gradient of the sum's mean, which is zero.
+    assert float(states[-1].shared["w"].norm()) < 1e-3
+
+
+def test_one_local_step_leaves_no_drift_to_correct() -> None:
+    single = crowd(1, 1, 1, 1, 1, 1)
+    end = where(trained(single, fedavg(), 600))[-1]
+    np.testing.assert_allclose(end, optimum(single), atol=1e-4)
+
+
+def test_a_proximal_term_brings_fedavg_closer_to_the_optimum() -> None:
+    distances = [distance(trained(DRIFTING, fedprox(mu), 300)) for mu in (0.0, 1.0, 5.0)]
+    assert distances[0] > 1.1 * distances[1] > 1.1 * distances[2]
+
+
+def test_an_overwhelming_proximal_term_holds_clients_where_they_start() -> None:
+    """With lr * mu = 1/2 every step halves the way back, so that each ends within 2 |g| / mu."""
+    free = where(trained(DRIFTING, fedprox(0.0), 1, lr=5e-7))[-1] - START
+    held = where(trained(DRIFTING, fedprox(1e6), 1, lr=5e-7))[-1] - START
+    assert 0 < np.linalg.norm(held) < 0.25 * np.linalg.norm(free)
+    steps = crowd(200, 200, 200, 200, 200, 200)
+    lr, mu = 5e-3, 100.0
+    far, near = (where(trained(steps, fedprox(strength), 1, lr=lr))[-1] - START for strength in (0.0, mu))
+    assert np.linalg.norm(near) < 0.1 * np.linalg.norm(far)
+
+
+# ------------------------------------------------------------------------- methods that fall together
+
+
+@pytest.mark.parametrize("option", ["I", "II", "gradients"])
+def test_scaffolds_first_round_is_uniform_fedavg(option: str) -> None:
+    """Nobody has a control yet: c and every c_i are zero."""
+    (found,), (expected,) = trained(UNEVEN, scaffold(option), 1), trained(UNEVEN, fedavg(weighting="uniform"), 1)
+    assert torch.equal(found.adapter["w"], expected.adapter["w"])
+    assert float(found.shared["w"].norm()) > 0.1
+
+
+def same(one: Tensors, other: Tensors) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("method", "plain"),
+    [
+        (fedprox(mu=0), fedavg()),
+        (fedavgm(beta=0), fedavg()),
+        (fedavgm(beta=0, server_lr=0.5), fedavg(server_lr=0.5)),
+    ],
+    ids=["fedprox without pull", "fedavgm without momentum", "and with a server learning rate"],
+)
+def test_methods_whose_addition_is_zero_are_fedavg_bit_for_bit(
+    tiny_model: Path, tmp_path: Path, method: Algorithm, plain: Algorithm
+) -> None:
+    """On a real model, two rounds."""
+    model = language_model(tiny_model)
+    found, expected = (
+        Federation(model, tmp_path / str(number), algorithm).rounds(2)
+        for number, algorithm in enumerate((method, plain))
+    )
+    assert same(found.adapter, expected.adapter)
+    assert not same(found.adapter, model.lora.initial(7))
+
+
+def test_scaffolds_first_round_is_uniform_fedavg_on_a_real_model(tiny_model: Path, tmp_path: Path) -> None:
+    model = language_model(tiny_model)
+    one, other = (
+        Federation(model, tmp_path / str(number), algorithm)
+        for number, algorithm in enumerate((scaffold(), fedavg(weighting="uniform")))
+    )
+    first = one.rounds(1), other.rounds(1)
+    assert same(first[0].adapter, first[1].adapter)
+    second = one.round(first[0])[0], other.round(first[1])[0]
+    assert not same(second[0].adapter, second[1].adapter)
+
+
+# -------------------------------------------------------------------------------- server optimizers
+
+# Each with the options that have states and branches of their own.
+SERVERS: dict[str, ServerOptimizer] = {
+    "fedavg": fedavg(server_lr=0.5).server,
+    "fedavgm": fedavgm().server,
+    "fedavgm damped": fedavgm(damping=True, warm_start=True, server_lr=0.5).server,
+    **{
+        f"{name} {label}": ALGORITHMS[name](**options).server
+        for name in ("fedadagrad", "fedyogi", "fedadam")
+        for label, options in (("published", {}), ("paper's", {"moment_of": "momentum", "warm_start": True}))
+    },
+    "fedadam corrected": ALGORITHMS["fedadam"](bias_correction=True).server,
+    "fedyogi then fedavgm": chain(ALGORITHMS["fedyogi"]().server, fedavgm().server),
+}
+
+numbers = st.lists(st.floats(-10, 10, width=32), min_size=4, max_size=4)
+
+
+def tensors(values: Sequence[float]) -> dict[str, Tensor]:
+    return {"a": torch.tensor(values[:1]), "b/c": torch.tensor(values[1:]).view(3, 1)}
+
+
+def copied(some: Tensors) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in some.items()}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+@settings(max_examples=20, deadline=None)
+@given(st.lists(numbers, min_size=1, max_size=4))
+def test_server_optimizers_are_functions_of_tensors(name: str, updates: list[list[float]]) -> None:
+    """Same input, same output; nothing given is changed; the state goes through a file."""
+    server, adapter = SERVERS[name], tensors([0.5, -1.0, 2.0, 0.0])
+    state: Tensors = server.init(adapter)
+    for round, values in enumerate(updates, start=1):
+        given_in: tuple[Any, ...] = (adapter, tensors(values), state)
+        before = [copied(part) for part in given_in]
+        moved, after = apply_update(server, *given_in, round)
+        again, after_again = apply_update(server, *given_in, round)
+        assert same(moved, again)
+        assert same(after, after_again)
+        assert all(same(part, kept) for part, kept in zip(given_in, before, strict=True))
+        assert after.keys() == state.keys()
+        reread, after_reread = apply_update(server, adapter, tensors(values), load(save(dict(state))), round)
+        assert same(moved, reread)
+        assert same(after, after_reread)
+        assert all(bool(torch.isfinite(value).all()) for value in moved.values())
+        adapter, state = dict(moved), after
+
+
+@pytest.mark.parametrize("name", SERVERS)
+@settings(max_examples=10, deadline=None)
+@given(numbers, numbers)
+def test_server_optimizers_treat_each_element_alone(name: str, first: list[float], second: list[float]) -> None:
+    """What happens to one element does not depend on the others, nor on the tensor it is in."""
+    server = SERVERS[name]
+    whole, state = tensors([0.0] * 4), server.init(tensors([0.0] * 4))
+    alone, state_alone = {"x": torch.zeros(1)}, server.init({"x": torch.zeros(1)})
+    for round, values in enumerate((first, second), start=1):
+        whole, state = apply_update(server, whole, tensors(values), state, round)  # type: ignore[assignment]
+        alone, state_alone = apply_update(  # type: ignore[assignment]
+            server, alone, {"x": torch.tensor(values[2:3])}, state_alone, round
+        )
+    torch.testing.assert_close(whole["b/c"][1], alone["x"])
