@@ -3,6 +3,7 @@
 The engine's own trainer, hooks, rounds and server work on clients whose losses are quadratics that disagree.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -55,11 +56,10 @@ def crowd(
     return Quadratics(clients, batch_size)
 
 
-def optimum(people: Quadratics, weights: Sequence[float] | None = None) -> np.ndarray:
-    """Where the sum of the clients' losses is least, or their weighted sum."""
-    shares = weights or [1.0] * len(people.clients)
-    pairs = [(share, client.samples[0]) for share, client in zip(shares, people.clients, strict=True)]
-    return np.linalg.solve(sum(share * h for share, (h, _) in pairs), sum(share * h @ b for share, (h, b) in pairs))
+def optimum(people: Quadratics) -> np.ndarray:
+    """Where the sum of the losses is least, of clients with one sample each."""
+    pairs = [client.samples[0] for client in people.clients]
+    return np.linalg.solve(sum(h for h, _ in pairs), sum(h @ b for h, b in pairs))
 
 
 START = np.array([2.0, -1.0, 0.5])
@@ -163,6 +163,8 @@ def scaffold_directly(
 # ------------------------------------------------------------------------------------ step for step
 
 ROUNDS = 12
+# fp32 against fp64: what is found is ten times less.
+TOLERANCE = 5e-6
 # Samples are drawn and step counts differ, in jobs of one, two and five clients.
 UNEVEN = crowd(2, 5, 1, 4, 3, samples=[4, 2, 7, 5, 3], batch_size=2)
 
@@ -172,7 +174,7 @@ UNEVEN = crowd(2, 5, 1, 4, 3, samples=[4, 2, 7, 5, 3], batch_size=2)
 @pytest.mark.parametrize("mu", [0.0, 0.01, 1.0])
 def test_fedprox_equals_its_algorithm_written_out(mu: float, cohort: int, width: int) -> None:
     found = where(trained(UNEVEN, fedprox(mu), ROUNDS, cohort, width))
-    np.testing.assert_allclose(found, fedprox_directly(UNEVEN, drawings(UNEVEN, ROUNDS, cohort), mu), atol=1e-5)
+    np.testing.assert_allclose(found, fedprox_directly(UNEVEN, drawings(UNEVEN, ROUNDS, cohort), mu), atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("width", [1, 2, 5])
@@ -182,17 +184,17 @@ def test_fedprox_equals_its_algorithm_written_out(mu: float, cohort: int, width:
 def test_scaffold_equals_its_algorithm_written_out(option: str, correction: str, cohort: int, width: int) -> None:
     states = trained(UNEVEN, scaffold(option, correction, server_lr=0.7), ROUNDS, cohort, width)
     x, c = scaffold_directly(UNEVEN, drawings(UNEVEN, ROUNDS, cohort), option, server_lr=0.7)
-    np.testing.assert_allclose(where(states), x, atol=1e-4)
-    np.testing.assert_allclose([state.shared["w"].double().numpy() for state in states], c, atol=1e-3)
+    np.testing.assert_allclose(where(states), x, atol=TOLERANCE)
+    np.testing.assert_allclose([state.shared["w"].double().numpy() for state in states], c, atol=TOLERANCE)
 
 
 def test_the_comparisons_above_tell_methods_and_options_apart() -> None:
+    """By far more than they let pass."""
     drawn = drawings(UNEVEN, ROUNDS, 2)
-    ways = [scaffold_directly(UNEVEN, drawn, option)[0] for option in ("I", "II")]
-    ways += [fedprox_directly(UNEVEN, drawn, mu) for mu in (0.0, 0.01, 1.0)]
-    for number, one in enumerate(ways):
-        for other in ways[:number]:
-            assert np.abs(one[-1] - other[-1]).max() > 1e-3
+    ends = [scaffold_directly(UNEVEN, drawn, option)[0][-1] for option in ("I", "II")]
+    ends += [fedprox_directly(UNEVEN, drawn, mu)[-1] for mu in (0.0, 0.01, 1.0)]
+    for one, other in itertools.combinations(ends, 2):
+        assert np.abs(one - other).max() > 50 * TOLERANCE
 
 
 def test_with_plain_gradient_steps_option_ii_is_the_mean_gradient() -> None:
@@ -205,53 +207,55 @@ def test_with_plain_gradient_steps_option_ii_is_the_mean_gradient() -> None:
 # ---------------------------------------------------------------------------------- where they end
 
 # Ten local steps on whole losses: clients drift towards minima of their own.
-DRIFTING = crowd(10, 10, 10, 10, 10, 10)
+DRIFTING = crowd(10, 10, 10, 10)
+
+
+def ended(algorithm: Algorithm, rounds: int = 60, cohort: int = 4) -> tuple[RunState, float]:
+    """The last state, and how far from the optimum of the sum it is."""
+    states = trained(DRIFTING, algorithm, rounds, cohort, width=cohort, lr=0.1)
+    return states[-1], float(np.linalg.norm(where(states[-1:])[0] - optimum(DRIFTING)))
 
 
 @cache
 def distance_of_fedavg() -> float:
-    return distance(trained(DRIFTING, fedavg(), 300))
-
-
-def distance(states: Sequence[RunState]) -> float:
-    return float(np.linalg.norm(where(states[-1:])[0] - optimum(DRIFTING)))
+    return ended(fedavg())[1]
 
 
 def test_fedavg_stops_away_from_the_optimum() -> None:
-    long = trained(DRIFTING, fedavg(), 300)
-    assert float(np.linalg.norm(where(long)[-1] - where(long)[-100])) < 1e-4  # it has stopped
-    assert distance(long) > 0.05 * float(np.linalg.norm(START - optimum(DRIFTING)))
+    sooner, later = ended(fedavg(), 40)[0], ended(fedavg(), 60)[0]
+    assert float((sooner.adapter["w"] - later.adapter["w"]).norm()) < 1e-5  # it has stopped
+    assert distance_of_fedavg() > 0.1 * float(np.linalg.norm(START - optimum(DRIFTING)))
 
 
-@pytest.mark.parametrize("cohort", [6, 2], ids=["all", "two of six"])
+@pytest.mark.parametrize(("cohort", "rounds"), [(4, 60), (2, 120)], ids=["all", "two of four"])
 @pytest.mark.parametrize("option", ["I", "II", "gradients"])
-def test_scaffold_reaches_the_optimum_of_the_sum(option: str, cohort: int) -> None:
-    states = trained(DRIFTING, scaffold(option), 300 if cohort == 6 else 600, cohort)
-    assert distance(states) < 1e-3 * distance_of_fedavg()
-    # There c is the gradient of the sum's mean, which is zero.
-    assert float(states[-1].shared["w"].norm()) < 1e-3
+def test_scaffold_reaches_the_optimum_of_the_sum(option: str, cohort: int, rounds: int) -> None:
+    state, distance = ended(scaffold(option), rounds, cohort)
+    assert distance < 1e-4 * distance_of_fedavg()
+    # There c is the gradient of the clients' mean loss, which is zero.
+    assert float(state.shared["w"].norm()) < 1e-4
 
 
-def test_one_local_step_leaves_no_drift_to_correct() -> None:
-    single = crowd(1, 1, 1, 1, 1, 1)
-    end = where(trained(single, fedavg(), 600))[-1]
-    np.testing.assert_allclose(end, optimum(single), atol=1e-4)
+def test_with_one_local_step_there_is_no_drift_and_fedavg_reaches_the_optimum() -> None:
+    single = crowd(1, 1, 1, 1)
+    end = where(trained(single, fedavg(), 300, lr=0.1, width=4))[-1]
+    np.testing.assert_allclose(end, optimum(single), atol=1e-5)
 
 
-def test_a_proximal_term_brings_fedavg_closer_to_the_optimum() -> None:
-    distances = [distance(trained(DRIFTING, fedprox(mu), 300)) for mu in (0.0, 1.0, 5.0)]
+def test_a_proximal_term_brings_the_end_closer_to_the_optimum() -> None:
+    distances = [distance_of_fedavg(), *(ended(fedprox(mu))[1] for mu in (1.0, 5.0))]
     assert distances[0] > 1.1 * distances[1] > 1.1 * distances[2]
 
 
-def test_an_overwhelming_proximal_term_holds_clients_where_they_start() -> None:
-    """With lr * mu = 1/2 every step halves the way back, so that each ends within 2 |g| / mu."""
-    free = where(trained(DRIFTING, fedprox(0.0), 1, lr=5e-7))[-1] - START
-    held = where(trained(DRIFTING, fedprox(1e6), 1, lr=5e-7))[-1] - START
-    assert 0 < np.linalg.norm(held) < 0.25 * np.linalg.norm(free)
-    steps = crowd(200, 200, 200, 200, 200, 200)
-    lr, mu = 5e-3, 100.0
-    far, near = (where(trained(steps, fedprox(strength), 1, lr=lr))[-1] - START for strength in (0.0, mu))
-    assert np.linalg.norm(near) < 0.1 * np.linalg.norm(far)
+def test_a_strong_proximal_term_holds_clients_near_the_anchor() -> None:
+    """Each client ends where its loss and the pull balance: (H + mu) (y - x) = -H (x - b)."""
+    mu = 100.0
+    patient = crowd(60, 60, 60, 60)
+    free, held = (where(trained(patient, fedprox(strength), 1, lr=5e-3, width=4))[-1] - START for strength in (0.0, mu))
+    pairs = [client.samples[0] for client in patient.clients]
+    balance = [-np.linalg.solve(h + mu * np.eye(DIMENSION), h @ (START - b)) for h, b in pairs]
+    np.testing.assert_allclose(held, np.mean(balance, axis=0), atol=1e-6)
+    assert np.linalg.norm(held) < 0.1 * np.linalg.norm(free)
 
 
 # ------------------------------------------------------------------------- methods that fall together
