@@ -4,7 +4,7 @@ The engine's own trainer, hooks, rounds and server work on clients whose losses 
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -165,19 +165,19 @@ def scaffold_directly(
 ROUNDS = 12
 # fp32 against fp64: what is found is ten times less.
 TOLERANCE = 5e-6
-# Samples are drawn and step counts differ, in jobs of one, two and five clients.
+# Samples are drawn and step counts differ, in jobs of two (and one left over) and of five clients.
 UNEVEN = crowd(2, 5, 1, 4, 3, samples=[4, 2, 7, 5, 3], batch_size=2)
 
 
-@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("width", [2, 5])
 @pytest.mark.parametrize("cohort", [5, 2], ids=["all", "two of five"])
-@pytest.mark.parametrize("mu", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize("mu", [0.01, 1.0])
 def test_fedprox_equals_its_algorithm_written_out(mu: float, cohort: int, width: int) -> None:
     found = where(trained(UNEVEN, fedprox(mu), ROUNDS, cohort, width))
     np.testing.assert_allclose(found, fedprox_directly(UNEVEN, drawings(UNEVEN, ROUNDS, cohort), mu), atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("width", [2, 5])
 @pytest.mark.parametrize("cohort", [5, 2], ids=["all", "two of five"])
 @pytest.mark.parametrize("correction", ["gradient", "after-step"])
 @pytest.mark.parametrize("option", ["I", "II", "gradients"])
@@ -317,7 +317,7 @@ SERVERS: dict[str, ServerOptimizer] = {
     **{
         f"{name} {label}": ALGORITHMS[name](**options).server
         for name in ("fedadagrad", "fedyogi", "fedadam")
-        for label, options in (("published", {}), ("paper's", {"moment_of": "momentum", "warm_start": True}))
+        for label, options in (("published", {}), ("of the momentum", {"moment_of": "momentum", "warm_start": True}))
     },
     "fedadam corrected": ALGORITHMS["fedadam"](bias_correction=True).server,
     "fedyogi then fedavgm": chain(ALGORITHMS["fedyogi"]().server, fedavgm().server),
@@ -371,3 +371,34 @@ def test_server_optimizers_treat_each_element_alone(name: str, first: list[float
             server, alone, {"x": torch.tensor(values[2:3])}, state_alone, round
         )
     torch.testing.assert_close(whole["b/c"][1], alone["x"])
+
+
+PEERS: dict[str, tuple[ServerOptimizer, Callable[[list[Tensor]], torch.optim.Optimizer]]] = {
+    "fedavgm": (fedavgm(beta=0.9, server_lr=0.1).server, lambda w: torch.optim.SGD(w, lr=0.1, momentum=0.9)),
+    "fedadagrad": (
+        ALGORITHMS["fedadagrad"](server_lr=0.1).server,
+        lambda w: torch.optim.Adagrad(w, lr=0.1, eps=1e-3),
+    ),
+    "fedadam corrected": (
+        ALGORITHMS["fedadam"](server_lr=0.1, bias_correction=True).server,
+        lambda w: torch.optim.Adam(w, lr=0.1, betas=(0.9, 0.99), eps=1e-3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_server_optimizers_step_as_torch_does_along_the_negative_update(name: str) -> None:
+    """Torch's second moments start at zero; the papers' start at tau^2."""
+    server, make = PEERS[name]
+    weights = torch.from_numpy(rng.stream(0, "weights").normal(size=50)).float()
+    leaf = weights.clone().requires_grad_()
+    peer = make([leaf])
+    state: Tensors = server.init({"w": weights})
+    state = {key: torch.zeros_like(value) if key.startswith("v/") else value for key, value in state.items()}
+    adapter: Tensors = {"w": weights}
+    for round in range(1, 7):
+        update = torch.from_numpy(rng.stream(0, "update", round).normal(0, 0.01, 50)).float()
+        adapter, state = apply_update(server, adapter, {"w": update}, state, round)
+        leaf.grad = -update
+        peer.step()
+        torch.testing.assert_close(adapter["w"], leaf.detach(), rtol=1e-5, atol=1e-6)

@@ -2,12 +2,13 @@
 
 import inspect
 import json
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from command import Command
 from fedllm_bench import build
 from fedllm_bench.analysis.as_toml import as_toml
 from fedllm_bench.build import CHANNELS
@@ -65,7 +66,7 @@ def mine(*plugins: Path, **options: object) -> Experiment:
 def test_a_method_of_a_plugin_is_built_with_its_options(plugin: Path) -> None:
     algorithm = build.check(mine(plugin, rate=0.5))
     assert algorithm.server.step({}, {}, 1) == ({}, {})
-    with pytest.raises(ExperimentError, match="algorithm.mine: unknown option 'speed'"):
+    with pytest.raises(ExperimentError, match=r"algorithm\.mine: unknown option 'speed'"):
         build.check(mine(plugin, speed=1))
 
 
@@ -159,7 +160,8 @@ def test_a_resolved_experiment_reads_back_from_its_record_and_from_toml(experime
     assert again == [own]
 
 
-def test_a_plugin_that_changes_after_loading_is_refused(plugin: Path) -> None:
+def test_a_plugin_that_changes_before_it_is_used_is_refused(plugin: Path) -> None:
+    written(plugin, GOOD + "# read, and not yet run\n")
     run = mine(plugin)
     written(plugin, GOOD + "# changed\n")
     with pytest.raises(ExperimentError, match="has changed since the experiment was loaded"):
@@ -181,7 +183,7 @@ def test_a_plugin_that_changes_after_loading_is_refused(plugin: Path) -> None:
         ("ALGORITHMS = ['mine']\n", "plugin.py: ALGORITHMS is no dict"),
         ("def mine(rate): return rate\nALGORITHMS = {'mine': mine}\n", "the option rate has no default"),
         ("def mine(**rest): return rest\nALGORITHMS = {'mine': mine}\n", r"the option \*\*rest has no default"),
-        ("def mine(): return 'me'\nALGORITHMS = {'mine': mine}\n", "algorithm.mine: its builder gave 'me', no Algorithm"),
+        ("def mine(): return 'me'\nALGORITHMS = {'mine': mine}\n", "its builder gave 'me', no Algorithm"),
         (GOOD.replace("(rate)", "(rate), needs={'sun'}"), "algorithm.mine: unknown need 'sun'"),
     ],
 )
@@ -202,7 +204,7 @@ def test_two_plugins_with_the_same_name_are_refused(plugin: Path, tmp_path: Path
 
 
 def test_plugins_that_are_no_list_of_files_are_refused() -> None:
-    with pytest.raises(ExperimentError, match="plugins: expected a list of files in quotes, got 'mine.py'"):
+    with pytest.raises(ExperimentError, match=r"plugins: expected a list of files in quotes, got 'mine\.py'"):
         resolve({"name": "own", "plugins": "mine.py"}, "test")
 
 
@@ -210,7 +212,7 @@ def test_plugins_that_are_no_list_of_files_are_refused() -> None:
 
 
 @pytest.fixture
-def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An installed distribution with a method `theirs`, and one that cannot be imported."""
     site = tmp_path / "site"
     written(site / "theirs.py", GOOD)
@@ -223,9 +225,7 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_installed_method_is_there_without_a_plugin(distribution: Path) -> None:
-    run = resolve(
-        {"name": "own", "federation": {"rounds": 1, "cohort": 2}, "algorithm": {"name": "theirs"}}, "test"
-    )[0]
+    run = resolve({"name": "own", "federation": {"rounds": 1, "cohort": 2}, "algorithm": {"name": "theirs"}}, "test")[0]
     build.check(run)
     assert (method("theirs")["from"], method("theirs")["summary"]) == ("theirs 2.1", "Mine: w <- w + rate D.")
 
@@ -278,7 +278,8 @@ def test_a_docstring_comes_apart() -> None:
             ValueError: never.
         """
     )
-    assert (doc.summary, doc.about, doc.source) == ("FedFoo: w <- w + D.", "Why it is so, and more.", "Foo 2020, section 1")
+    assert (doc.summary, doc.about) == ("FedFoo: w <- w + D.", "Why it is so, and more.")
+    assert doc.source == "Foo 2020, section 1"
     assert doc.args == {"mu": "pull; 0 is FedAvg.", "tau": "time."}
 
 
@@ -310,11 +311,30 @@ def test_methods_of_a_plugin_are_listed_with_their_file(plugin: Path) -> None:
     }
 
 
-def test_listing_says_the_same_in_words_and_in_rows() -> None:
-    program = [sys.executable, "-m", "fedllm_bench", "methods"]
-    words = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+@pytest.fixture
+def fedllm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    return Command(capsys, monkeypatch)
+
+
+def test_the_list_of_methods_fits_eighty_columns_and_names_all(fedllm: Command) -> None:
+    words = fedllm("methods").out
     assert max(map(len, words.splitlines())) <= 80
     assert [name for name in ALGORITHMS if f"\n{name} " not in words] == []
-    rows = json.loads(subprocess.run([*program, "--json"], capture_output=True, text=True, check=True).stdout)["rows"]
-    assert {"name", "summary", "paper", "options", "needs"} <= rows[0].keys()
+    rows = json.loads(fedllm("methods", "--json").out)["rows"]
     assert [row["name"] for row in rows] == list(ALGORITHMS)
+
+
+def test_one_method_is_told_in_full(fedllm: Command) -> None:
+    words = fedllm("methods", "krum").out
+    assert max(map(len, words.splitlines())) <= 80
+    row = method("krum")
+    told = " ".join(words.split())
+    assert all(" ".join(row[part].split()) in told for part in ("summary", "about", "paper"))
+    assert json.loads(fedllm("methods", "krum", "--json").out)["rows"] == [row]
+
+
+def test_a_method_that_nobody_knows_is_bad_input(fedllm: Command, plugin: Path) -> None:
+    for verb in ("methods", "check-method"):
+        done = fedllm(verb, "mime", "--plugin", plugin)
+        assert (done.code, done.out) == (2, "")
+        assert "unknown name 'mime'\nhint: did you mean \"mine\"?" in done.err

@@ -78,7 +78,8 @@ def resumes(bench: Bench) -> str:
     resumed = contents(bench.run(experiment, "interrupted"))
     differing = sorted(name for name in whole.keys() | resumed.keys() if whole.get(name) != resumed.get(name))
     if differing:
-        raise Broken(f"{', '.join(differing[:2])} differ: it remembers what no checkpoint holds, or draws without a seed")
+        named = ", ".join(differing[:2])
+        raise Broken(f"{named} differ: it remembers what no checkpoint holds, or draws without a seed")
     return "stopped after round 1 and inside round 2: the same bytes"
 
 

@@ -269,10 +269,9 @@ class CohortTrainer:
         weight, tokens, flops = torch.zeros(width * groups), torch.zeros(width), torch.zeros(width, dtype=torch.float64)
         lengths = [self.objective.length(row.data) for row in rows]
         for row, length, own in zip(rows, lengths, group, strict=True):
-            scored = self.objective.weight(row.data)
-            weight[own] += scored
+            weight[own] += self.objective.weight(row.data)
             tokens[row.owner] += length
-            flops[row.owner] += self.model.flops([length], int(scored), training=True)
+            flops[row.owner] += self.model.flops(*self.objective.sequences(row.data), training=True)
         loss = torch.zeros(width)
         stack.zero_gradients()
         for chosen in plan_micro_batches(lengths, self.token_budget):
