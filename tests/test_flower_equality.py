@@ -38,9 +38,6 @@ ROUNDS = 6
 START = torch.from_numpy(rng.stream(0, "start").normal(size=40)).float()
 OPTIONS = {"server_lr": 0.1, "tau": 1e-3, "weighting": "size"}
 
-# From round to round of our side: (round, options) -> options.
-Options = Callable[[int], dict[str, Any]]
-
 
 def sent(client: int, round: int) -> Tensor:
     """Updates far below tau, about it, and far above it."""
@@ -51,21 +48,11 @@ def sent(client: int, round: int) -> Tensor:
 def by_flower(folder: Path, strategy: str, options: dict[str, Any]) -> list[np.ndarray]:
     """The weights after each round."""
     asked, answer = folder / "asked.npz", folder / "answer.npz"
-    clients, rounds = range(len(SIZES)), range(1, ROUNDS + 1)
-    np.savez(
-        asked,
-        **{f"delta/{round}/{client}/w": sent(client, round).numpy() for round in rounds for client in clients},
-        **{"start/w": START.numpy()},
-        strategy=strategy,
-        names=json.dumps(["w"]),
-        options=json.dumps(options),
-        rounds=ROUNDS,
-        sizes=SIZES,
-    )
-    environment = {**os.environ, "PYTHONPATH": str(FOLDER), "FLWR_TELEMETRY_ENABLED": "0"}
+    updates = [[sent(client, round).numpy() for client in range(len(SIZES))] for round in range(1, ROUNDS + 1)]
+    np.savez(asked, start=START.numpy(), updates=updates, sizes=SIZES, strategy=strategy, options=json.dumps(options))
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER)}
     subprocess.run([sys.executable, str(SIDE), str(asked), str(answer)], check=True, env=environment)
-    after = np.load(answer)
-    return [after[f"{round}/w"] for round in rounds]
+    return list(np.load(answer)["after"])
 
 
 def by_us(
@@ -118,7 +105,7 @@ def test_fedyogi_is_flowers_from_the_same_second_moment(tmp_path: Path) -> None:
 
 
 def flowers_factor(round: int, b1: float, b2: float) -> float:
-    """What Flower's FedAdam multiplies its rate by; the published algorithm has none, and Adam has r instead of r + 1."""
+    """What Flower's FedAdam multiplies its rate by; as published there is none, and Adam has r instead of r + 1."""
     return float(np.sqrt(1 - b2 ** (round + 1)) / (1 - b1 ** (round + 1)))
 
 

@@ -38,8 +38,8 @@ class Estimate:
         clients: clients that may take part.
         steps: optimizer steps over all clients and rounds; dynamic ones as of a client of mean size.
         tokens: tokens that go through the model in training.
-        bytes_up: from clients to the server.
-        bytes_down: from the server to clients.
+        bytes_up: from clients to the server, of whole adapters in fp32: compression and what stays behind is not known.
+        bytes_down: from the server to clients, likewise.
         memory_bytes: weights, adapters and the activations of one micro-batch.
         missing: what is not here, and how to bring it.
     """

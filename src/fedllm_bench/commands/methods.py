@@ -19,7 +19,7 @@ __all__ = ["check", "methods"]
 @plugin_option
 @as_json
 def methods(name: str | None, plugins: tuple[Path, ...], form: str) -> None:
-    """List the methods that `algorithm.name` takes, or tell all about one."""
+    """List the methods, or tell all about one."""
     from fedllm_bench import listing
     from fedllm_bench.analysis.tables import Column, column
     from fedllm_bench.experiment import plugin_files
@@ -90,10 +90,10 @@ def check(
     neutral: tuple[str, ...],
     form: str,
 ) -> None:
-    """Check that a method keeps the engine's promises, on a tiny random model.
+    """Hold a method to the engine's promises.
 
-    It learns, resumes with the same bytes, works at every width, and composes with privacy, compression and private
-    tensors or is refused with a reason. Exit 1: it breaks one.
+    On a tiny random model: it learns, resumes with the same bytes, works at every width, and composes with privacy,
+    compression and private tensors or is refused with a reason. Exit 1: it breaks a promise.
     """
     from fedllm_bench.analysis.tables import column
     from fedllm_bench.contract.suite import CHECKS, check_method

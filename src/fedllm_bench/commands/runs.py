@@ -160,9 +160,10 @@ def _method_and_clients(row: Mapping[str, Any]) -> str:
 
 
 def _chosen(experiment: "Experiment") -> str | None:
-    """Which clients a run is about, where the experiment chooses among them."""
+    """Which clients a run is about, where the experiment chooses among them, and what its updates go through."""
     data = experiment.data
     parts = [
+        *(channel.name for channel in experiment.channel),
         data.group,
         data.client,
         None if data.client_samples is None else f"size {data.client_samples}",

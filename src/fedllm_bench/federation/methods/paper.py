@@ -14,7 +14,7 @@ MOMENTS = ("delta", "momentum")
 def local(clients: int = 2) -> Algorithm:
     """Local training: a federation of one client, one run for each of some clients drawn by seed.
 
-    Source: Ye et al. 2024 (FedLLM-Bench), section 5.1.
+    Source: Ye et al. 2024 (FedLLM-Bench), section 4.1.
 
     Args:
         clients: how many are drawn; the experiment expands into that many runs, averaged in the tables.
@@ -39,7 +39,7 @@ def fedavg(server_lr: float = 1.0, weighting: str = "size") -> Algorithm:
 def fedprox(mu: float = 0.01, weighting: str = "size") -> Algorithm:
     """FedProx: local loss + mu / 2 * |w - w_g|^2, then as FedAvg.
 
-    Source: Li et al. 2020, equation 2; mu of Ye et al. 2024 (FedLLM-Bench), appendix C.
+    Source: Li et al. 2020, equation 2; mu of the scripts of Ye et al. 2024 (FedLLM-Bench).
 
     Args:
         mu: pull towards the global adapter; 0 is FedAvg.
@@ -116,7 +116,8 @@ def fedadagrad(
 ) -> Algorithm:
     """FedAdagrad: m <- b1 m + (1 - b1) D, v <- v + D^2, w <- w + server_lr m / (sqrt(v) + tau).
 
-    Source: Reddi et al. 2021, algorithm 2, tau and b1 of section 4; server_lr of Ye et al. 2024 (FedLLM-Bench).
+    Source: Reddi et al. 2021, algorithm 2, with its tau and b1; server_lr of the scripts of
+    Ye et al. 2024 (FedLLM-Bench).
 
     Args:
         server_lr: eta.
@@ -141,7 +142,8 @@ def fedyogi(
 ) -> Algorithm:
     """FedYogi: m <- b1 m + (1 - b1) D, v <- v - (1 - b2) D^2 sign(v - D^2), w <- w + server_lr m / (sqrt(v) + tau).
 
-    Source: Reddi et al. 2021, algorithm 2, with its tau, b1 and b2; server_lr of Ye et al. 2024 (FedLLM-Bench).
+    Source: Reddi et al. 2021, algorithm 2, with its tau, b1 and b2; server_lr of the scripts of
+    Ye et al. 2024 (FedLLM-Bench).
 
     Args:
         server_lr: eta.
@@ -168,7 +170,8 @@ def fedadam(
 ) -> Algorithm:
     """FedAdam: m <- b1 m + (1 - b1) D, v <- b2 v + (1 - b2) D^2, w <- w + server_lr m / (sqrt(v) + tau).
 
-    Source: Reddi et al. 2021, algorithm 2, with its tau, b1 and b2; server_lr of Ye et al. 2024 (FedLLM-Bench).
+    Source: Reddi et al. 2021, algorithm 2, with its tau, b1 and b2; server_lr of the scripts of
+    Ye et al. 2024 (FedLLM-Bench).
 
     Args:
         server_lr: eta.
