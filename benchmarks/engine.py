@@ -25,9 +25,7 @@ def run(
     model = load_model("smollm2-135m", SPEC, dtype=dtype, device="auto")
     dataset, encoded = clients_and_rows(clients)
     objective = encoded.objective
-    trainer = CohortTrainer(
-        model, objective, Plain(), LocalPlan(BATCH, 1.0, AdamW()), token_budget=budget, seed=SEED
-    )
+    trainer = CohortTrainer(model, objective, Plain(), LocalPlan(BATCH, 1.0, AdamW()), token_budget=budget, seed=SEED)
     adapter = model.lora.initial(SEED)
     learners = [
         Learner(position, dataset.client_id(position), encoded.part(position, "train"), steps, {})

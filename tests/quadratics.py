@@ -39,7 +39,8 @@ class Client:
 
     def gradient(self, w: np.ndarray, rows: Sequence[int]) -> np.ndarray:
         """Mean over some samples, in fp64."""
-        return np.mean([np.asarray(h) @ (w - np.asarray(b)) for h, b in (self.samples[row] for row in rows)], axis=0)
+        found = [np.asarray(h) @ (w - np.asarray(b)) for h, b in (self.samples[row] for row in rows)]
+        return np.asarray(np.mean(found, axis=0))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -342,15 +341,15 @@ def test_server_optimizers_are_functions_of_tensors(name: str, updates: list[lis
     server, adapter = SERVERS[name], tensors([0.5, -1.0, 2.0, 0.0])
     state: Tensors = server.init(adapter)
     for round, values in enumerate(updates, start=1):
-        given_in: tuple[Any, ...] = (adapter, tensors(values), state)
-        before = [copied(part) for part in given_in]
-        moved, after = apply_update(server, *given_in, round)
-        again, after_again = apply_update(server, *given_in, round)
+        update = tensors(values)
+        before = [copied(part) for part in (adapter, update, state)]
+        moved, after = apply_update(server, adapter, update, state, round)
+        again, after_again = apply_update(server, adapter, update, state, round)
         assert same(moved, again)
         assert same(after, after_again)
-        assert all(same(part, kept) for part, kept in zip(given_in, before, strict=True))
+        assert all(same(part, kept) for part, kept in zip((adapter, update, state), before, strict=True))
         assert after.keys() == state.keys()
-        reread, after_reread = apply_update(server, adapter, tensors(values), load(save(dict(state))), round)
+        reread, after_reread = apply_update(server, adapter, update, load(save(dict(state))), round)
         assert same(moved, reread)
         assert same(after, after_reread)
         assert all(bool(torch.isfinite(value).all()) for value in moved.values())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from command import Command
-from fedllm_bench.build import build_data, evaluated_clients, trained_clients
+from fedllm_bench.clients import build_data, evaluated_clients, trained_clients
 from fedllm_bench.errors import DataError, ExperimentError
 from fedllm_bench.examples import FederatedDataset
 from fedllm_bench.experiment import Experiment, resolve

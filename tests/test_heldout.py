@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedllm_bench.build import evaluated_clients, trained_clients
+from fedllm_bench.clients import evaluated_clients, trained_clients
 from fedllm_bench.evaluate.heldout import ClientScore, evaluate
 from fedllm_bench.examples import ClientData
 from fedllm_bench.experiment import Experiment

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from fedllm_bench.errors import ExperimentError
 from fedllm_bench.federation.aggregate import Gathering, Merged
+from fedllm_bench.federation.hooks import TrainContext
 from fedllm_bench.federation.keys import personal_model
 from fedllm_bench.federation.methods.paper import fedavg
 from fedllm_bench.federation.methods.personal import ditto, onto_simplex, pfedgraph
 from fedllm_bench.federation.optimizer import SGD
+from fedllm_bench.federation.proximal import CosinePull
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.tensors import Tensors, add, norm, subtract
 from small_parts import difference, language_model, moved
@@ -202,6 +204,22 @@ def test_clients_of_pfedgraph_go_on_from_their_personal_models(model: LanguageMo
         alone = local.updates(replace(local.first, round=1))[update.client]
         assert alone.report.loss_first == pytest.approx(update.report.loss_first, rel=1e-5)
         assert difference(add(state.adapter, update.delta), add(own, alone.delta)) < 1e-3
+
+
+def test_the_pull_of_pfedgraph_is_the_gradient_of_the_cosine() -> None:
+    draw = torch.Generator().manual_seed(0)
+    start = {"a": torch.randn(2, 3, 4, generator=draw), "b": torch.randn(2, 5, generator=draw)}  # two clients
+    here = {name: (value + torch.randn(value.shape, generator=draw)).requires_grad_() for name, value in start.items()}
+    flat = [torch.cat([value.flatten(1) for value in tensors.values()], 1) for tensors in (here, start)]
+    (-0.5 * torch.cosine_similarity(*flat).sum()).backward()  # type: ignore[no-untyped-call]
+    active = torch.ones(2, dtype=torch.bool)
+    ctx = TrainContext(0, 1, [0, 1], anchor={}, shared={}, own=[], active=active, memory={}, at_anchor={})
+    pull = CosinePull(0.5)
+    pull.start(ctx, start)
+    found = pull.on_gradients(ctx, here, {name: torch.ones_like(value) for name, value in here.items()})
+    for name, value in here.items():
+        assert value.grad is not None
+        torch.testing.assert_close(found[name], 1 + value.grad)
 
 
 def test_the_pull_of_pfedgraph_keeps_directions_together(model: LanguageModel, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from command import Command
-from fedllm_bench import build
+from fedllm_bench import tables
 from fedllm_bench.analysis.as_toml import as_toml
-from fedllm_bench.build import CHANNELS
+from fedllm_bench.check import check
 from fedllm_bench.contract.bench import workplace
 from fedllm_bench.docstrings import parse
 from fedllm_bench.errors import ExperimentError, RunError
@@ -19,6 +19,7 @@ from fedllm_bench.experiment import Experiment, load, plugin_files, resolve
 from fedllm_bench.federation.algorithms import ALGORITHMS
 from fedllm_bench.federation.channel import Direct
 from fedllm_bench.listing import method, methods
+from fedllm_bench.tables import CHANNELS
 
 GOOD = '''
 from fedllm_bench.federation.algorithm import Algorithm, with_rate
@@ -64,34 +65,34 @@ def mine(*plugins: Path, **options: object) -> Experiment:
 
 
 def test_a_method_of_a_plugin_is_built_with_its_options(plugin: Path) -> None:
-    algorithm = build.check(mine(plugin, rate=0.5))
+    algorithm = check(mine(plugin, rate=0.5))
     assert algorithm.server.step({}, {}, 1) == ({}, {})
     with pytest.raises(ExperimentError, match=r"algorithm\.mine: unknown option 'speed'"):
-        build.check(mine(plugin, speed=1))
+        check(mine(plugin, speed=1))
 
 
 def test_an_experiment_file_names_plugins_relative_to_itself(experiment: Path, plugin: Path) -> None:
     fedavg, own = load(experiment)
     assert [run.plugins[0].file for run in (fedavg, own)] == [str(plugin)] * 2
-    build.check(own)
+    check(own)
 
 
 def test_a_plugin_of_the_file_and_one_given_besides_are_both_there(experiment: Path, tmp_path: Path) -> None:
     other = written(tmp_path / "other.py", GOOD.replace('"mine"', '"other"'))
     run = load(experiment, plugins=[other])[0]
-    assert build.algorithms(run.plugins).keys() == ALGORITHMS.keys() | {"mine", "other"}
+    assert tables.algorithms(run.plugins).keys() == ALGORITHMS.keys() | {"mine", "other"}
 
 
 def test_nothing_of_a_plugin_stays_for_experiments_without_it(plugin: Path) -> None:
-    build.check(mine(plugin))
+    check(mine(plugin))
     with pytest.raises(ExperimentError, match="unknown name 'mine'"):
-        build.check(mine())
+        check(mine())
 
 
 def test_a_misspelt_method_of_a_plugin_is_told_apart(experiment: Path) -> None:
     run = load(experiment, ["algorithm.name=minee"])[0]
     with pytest.raises(ExperimentError) as refused:
-        build.check(run)
+        check(run)
     assert refused.value.hint == 'did you mean "mine"?'
 
 
@@ -109,8 +110,8 @@ CHANNELS = {"tube": tube}
     file = written(tmp_path / "tube.py", source)
     document = {"name": "own", "federation": {"rounds": 1, "cohort": 2}, "channel": [{"name": "tube"}]}
     run = resolve(document, "test", plugins=[file])[0]
-    build.check(run)
-    ((name, spec),) = build.channel_specs(run)
+    check(run)
+    ((name, spec),) = tables.channel_specs(run)
     assert name == "tube"
     assert isinstance(spec.bind(None), Direct)  # type: ignore[arg-type]
     assert "tube" not in CHANNELS
@@ -119,11 +120,11 @@ CHANNELS = {"tube": tube}
 def test_dataclasses_with_postponed_annotations_work_in_a_plugin(tmp_path: Path) -> None:
     source = "from __future__ import annotations\nfrom dataclasses import dataclass\n" + GOOD.lstrip()
     source += "@dataclass\nclass Pair:\n    a: int\n    b: list[int]\n"
-    build.check(mine(written(tmp_path / "plugin.py", source)))
+    check(mine(written(tmp_path / "plugin.py", source)))
 
 
 def test_loading_a_plugin_leaves_no_file_beside_it(plugin: Path) -> None:
-    build.check(mine(plugin))
+    check(mine(plugin))
     assert [path.name for path in plugin.parent.iterdir()] == ["plugin.py"]
 
 
@@ -149,7 +150,7 @@ def test_a_table_that_is_computed_counts_for_every_run(experiment: Path, plugin:
     written(plugin, GOOD + "ALGORITHMS = {f'{name}-too': made for name, made in ALGORITHMS.items()}\n")
     fedavg = load(experiment)[0]
     assert fedavg.run_id != before
-    assert "mine-too" in build.algorithms(fedavg.plugins)
+    assert "mine-too" in tables.algorithms(fedavg.plugins)
 
 
 def test_a_resolved_experiment_reads_back_from_its_record_and_from_toml(experiment: Path, tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_a_plugin_that_changes_before_it_is_used_is_refused(plugin: Path) -> Non
     run = mine(plugin)
     written(plugin, GOOD + "# changed\n")
     with pytest.raises(ExperimentError, match="has changed since the experiment was loaded"):
-        build.check(run)
+        check(run)
 
 
 # --- mistakes
@@ -189,7 +190,7 @@ def test_a_plugin_that_changes_before_it_is_used_is_refused(plugin: Path) -> Non
 )
 def test_a_plugin_with_a_mistake_is_refused_with_its_place(tmp_path: Path, source: str, told: str) -> None:
     with pytest.raises(ExperimentError, match=f"(?s){told}"):
-        build.check(mine(written(tmp_path / "plugin.py", source)))
+        check(mine(written(tmp_path / "plugin.py", source)))
 
 
 def test_a_missing_plugin_is_named_with_a_way_out(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_missing_plugin_is_named_with_a_way_out(tmp_path: Path) -> None:
 def test_two_plugins_with_the_same_name_are_refused(plugin: Path, tmp_path: Path) -> None:
     other = written(tmp_path / "other.py", GOOD + "# the same name\n")
     with pytest.raises(ExperimentError, match=r"other\.py: the name 'mine' is taken: .*plugin\.py"):
-        build.check(mine(plugin, other))
+        check(mine(plugin, other))
 
 
 def test_plugins_that_are_no_list_of_files_are_refused() -> None:
@@ -226,12 +227,12 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 def test_an_installed_method_is_there_without_a_plugin(distribution: Path) -> None:
     run = resolve({"name": "own", "federation": {"rounds": 1, "cohort": 2}, "algorithm": {"name": "theirs"}}, "test")[0]
-    build.check(run)
+    check(run)
     assert (method("theirs")["from"], method("theirs")["summary"]) == ("theirs 2.1", "Mine: w <- w + rate D.")
 
 
 def test_an_installed_method_that_cannot_be_imported_harms_no_other(distribution: Path) -> None:
-    build.check(resolve({"name": "own", "federation": {"rounds": 1, "cohort": 2}}, "test")[0])
+    check(resolve({"name": "own", "federation": {"rounds": 1, "cohort": 2}}, "test")[0])
     with pytest.raises(ExperimentError, match=r"theirs 2\.1: nothing_like_it:mine cannot be imported"):
         method("broken")
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from fedllm_bench.build import CHANNELS
 from fedllm_bench.errors import ExperimentError
 from fedllm_bench.federation.accounting import Participation, epsilon
 from fedllm_bench.federation.aggregate import mean_of
@@ -27,6 +26,7 @@ from fedllm_bench.federation.noisy_sum import BELOW, clipped, secret_normal
 from fedllm_bench.federation.paper_noise import PaperNoise, paper_sensitivity, paper_sigma
 from fedllm_bench.federation.privacy import ClientDP, require_order
 from fedllm_bench.federation.rounds import first_state, run_round
+from fedllm_bench.tables import CHANNELS
 from fedllm_bench.tensors import Tensors, add, nbytes, norm, scale, subtract
 from small_parts import language_model
 from small_rounds import SIZES, Federation

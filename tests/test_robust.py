@@ -207,6 +207,12 @@ def test_the_least_cohort_of_a_trimmed_mean_leaves_one_out_on_each_side(trim: fl
     np.testing.assert_allclose(merged_rows(algorithm, one_less), one_less.mean(0), rtol=1e-5, atol=1e-6)
 
 
+def test_a_share_leaves_out_as_many_as_it_says_where_floats_fall_short() -> None:
+    assert int(0.29 * 100) == 28
+    rows = np.tile(np.arange(100.0)[:, None] ** 2, (1, 2))
+    np.testing.assert_allclose(merged_rows(trimmed_mean(0.29), rows), rows[29:71].mean(0), rtol=1e-6)
+
+
 @pytest.mark.parametrize("trim", [0.0, -0.1, 0.5, float("nan")])
 def test_a_share_that_cannot_be_trimmed_is_refused(trim: float) -> None:
     with pytest.raises(ExperimentError, match="trim is"):

@@ -4,9 +4,9 @@ import inspect
 from functools import reduce
 from typing import Any
 
-from fedllm_bench.build import algorithm_builder
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.experiment.presets import DEPARTURES
+from fedllm_bench.tables import algorithm_builder
 
 __all__ = ["deviations"]
 

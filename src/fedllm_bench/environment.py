@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from fedllm_bench import __version__
-from fedllm_bench.build import Parts, algorithm_offer
+from fedllm_bench.build import Parts
 from fedllm_bench.deviations import deviations
 from fedllm_bench.errors import RunError
 from fedllm_bench.experiment import Experiment
+from fedllm_bench.tables import algorithm_offer
 
 __all__ = ["describe", "processor", "require_same"]
 

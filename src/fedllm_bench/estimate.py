@@ -4,15 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedllm_bench import assets
-from fedllm_bench.build import (
-    DATASETS,
-    build_data,
-    check,
-    local_steps,
-    lora_spec,
-    make_objective,
-    trained_clients,
-)
+from fedllm_bench.build import local_steps, lora_spec, make_objective
+from fedllm_bench.check import check
+from fedllm_bench.clients import build_data, trained_clients
 from fedllm_bench.data.raw import MissingData
 from fedllm_bench.errors import AssetError
 from fedllm_bench.experiment import Experiment
@@ -22,6 +16,7 @@ from fedllm_bench.model.quantize import stored_bytes
 from fedllm_bench.model.shapes import Shapes, shapes
 from fedllm_bench.model.source import BASE_ASSETS, resolve
 from fedllm_bench.model.tokenise import Unusable
+from fedllm_bench.tables import DATASETS
 
 __all__ = ["Estimate", "estimate"]
 

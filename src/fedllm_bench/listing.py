@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from fedllm_bench.build import algorithms, offered
 from fedllm_bench.docstrings import parse
 from fedllm_bench.experiment import Plugin
 from fedllm_bench.plugins import Offer
+from fedllm_bench.tables import algorithms, offered
 
 __all__ = ["method", "methods"]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fedllm_bench import records
-from fedllm_bench.build import build, check, require_data
+from fedllm_bench.build import build
+from fedllm_bench.check import check, require_data
 from fedllm_bench.environment import describe, require_same
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates

@@ -57,8 +57,7 @@ def rounds(
     executor: Any,
     members: Sequence[int],
     count: int,
-    start: float,
-    lr: float = 0.1,
+    start: float = 0.0,
     cohort: int = 2,
 ) -> list[RunState]:
     """The state after each round."""
@@ -80,20 +79,30 @@ def stated(extra: float | None = None) -> Stated:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_two_rounds_move_the_adapter_as_worked_out_by_hand(name: str) -> None:
-    found = rounds(ALGORITHMS[name](), stated(0.5 if name == "scaffold" else None), range(2), 2, start=1.0)
+    found = rounds(ALGORITHMS[name](), stated(0.5 if name == "scaffold" else None), range(2), 2)
     first, second = PUBLISHED[name]
-    assert [float(state.adapter["w"]) for state in found] == pytest.approx([1 + first, 1 + first + second], abs=1e-7)
+    assert [float(state.adapter["w"]) for state in found] == pytest.approx([first, first + second], rel=1e-5)
 
 
 def test_training_alone_takes_ones_own_updates_whole() -> None:
-    found = rounds(ALGORITHMS["local"](), stated(), [1], 2, start=1.0, cohort=1)
-    assert [float(state.adapter["w"]) for state in found] == pytest.approx([1 - 0.2, 1 - 0.2 + 0.6], abs=1e-7)
+    found = rounds(ALGORITHMS["local"](), stated(), [1], 2, cohort=1)
+    assert [float(state.adapter["w"]) for state in found] == pytest.approx([-0.2, -0.2 + 0.6], rel=1e-5)
+
+
+def test_fedyogis_second_moment_falls_by_the_square_of_an_update_smaller_than_it() -> None:
+    """Updates of 0.4, then 0.01: v = tau^2 + 0.01 * 0.16 = 0.001601, and then 0.001601 - 0.01 * 0.0001 = 0.0016."""
+    clients = Stated(delta=lambda client, round: torch.tensor([0.4 if round == 1 else 0.01]), sizes=SIZES)
+    found = rounds(ALGORITHMS["fedyogi"](), clients, range(2), 2)
+    first = 0.001 * 0.04 / (sqrt(0.001601) + 0.001)
+    second = 0.001 * (0.9 * 0.04 + 0.1 * 0.01) / (sqrt(0.0016) + 0.001)
+    assert [float(state.adapter["w"]) for state in found] == pytest.approx([first, first + second], rel=1e-5)
+    assert float(found[1].server["v/w"]) == pytest.approx(0.0016, rel=1e-6)
 
 
 def test_scaffolds_control_of_the_server_moves_by_the_cohorts_share_of_all_clients() -> None:
     """Of four clients two take part, i and j; the server's control moves by (change of c_i + change of c_j) / 4."""
     executor = Stated(delta=lambda client, round: torch.zeros(1), sizes=(1, 1, 1, 1), extra={"w": torch.tensor([0.5])})
-    found = rounds(ALGORITHMS["scaffold"](), executor, range(4), 2, start=1.0)
+    found = rounds(ALGORITHMS["scaffold"](), executor, range(4), 2)
     control = 0.0
     for number, state in enumerate(found):
         drawn = [client for job in executor.jobs[2 * number : 2 * number + 2] for client in job.clients]

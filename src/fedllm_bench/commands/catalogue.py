@@ -26,7 +26,7 @@ def data() -> None:
 def datasets(form: str) -> None:
     """List the datasets that `data.name` takes."""
     from fedllm_bench.analysis.tables import column
-    from fedllm_bench.build import DATASETS
+    from fedllm_bench.tables import DATASETS
 
     rows = [{"name": name, "summary": source.about} for name, source in DATASETS.items()]
     print_rows(rows, (column("name", "name"), column("what it is", "summary")), form)
@@ -61,7 +61,8 @@ def describe(name: str, overrides: tuple[str, ...], form: str) -> None:
 
 
 def _dataset(name: str, overrides: tuple[str, ...]) -> "FederatedDataset":
-    from fedllm_bench.build import build_data, check
+    from fedllm_bench.check import check
+    from fedllm_bench.clients import build_data
     from fedllm_bench.experiment import resolve
     from fedllm_bench.progress import progress_on
 

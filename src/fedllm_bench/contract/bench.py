@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedllm_bench import rng
-from fedllm_bench.build import check
+from fedllm_bench.check import check
 from fedllm_bench.experiment import Experiment, Plugin, resolve
 from fedllm_bench.experiment.documents import Document, merge
 from fedllm_bench.model.tiny import write_tiny_model

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from fedllm_bench import records
-from fedllm_bench.build import check
+from fedllm_bench.check import check
 from fedllm_bench.contract.bench import ROUNDS, Bench
 from fedllm_bench.contract.evidence import contents, difference, model_of
 from fedllm_bench.contract.interrupt import StopAfter, Stopped
