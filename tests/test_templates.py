@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import CHAT_TEMPLATE
 from fedllm_bench.errors import ModelError
 from fedllm_bench.examples import Turn
 from fedllm_bench.model.templates import TEMPLATES, Segment, template
+from fedllm_bench.model.tiny import CHAT_TEMPLATE
 
 SINGLE = (Turn("user", "Hi {you}"), Turn("assistant", "Hello"))
 MULTI = (Turn("system", "Be kind."), *SINGLE, Turn("user", "Bye"), Turn("assistant", "So long"))

@@ -110,7 +110,13 @@ class _Run:
                     checkpoints.save(state)
                 checkpoint_seconds = time.perf_counter() - before
                 _tell(task, row)
-        save_adapter(self.folder.adapter, state.adapter, self.parts.model.lora.spec, self.experiment.model.base)
+        save_adapter(
+            self.folder.adapter,
+            state.adapter,
+            self.parts.model.lora.spec,
+            self.experiment.model.base,
+            state.base,
+        )
 
     def _one_round(self, state: RunState, own: DiskStates) -> tuple[RunState, RoundRecord]:
         cohort = min(self.experiment.federation.cohort, len(self.parts.plan.members))

@@ -31,7 +31,7 @@ class Proximal(Plain):
 
 @dataclass(frozen=True)
 class CosinePull(Plain):
-    """loss - strength * cos(w, u), with u what the client started from (Ye et al. 2023, pFedGraph, equation 4).
+    """loss - strength * cos(w, u), with u what the client started from (after Ye et al. 2023, pFedGraph).
 
     Args:
         strength: lambda.

@@ -27,21 +27,11 @@ class AdapterStack:
         self.trained = {name: view.requires_grad_() for name, view in self._views(self.flat).items()}
         self.grads = self._views(self.flat_grad)
         for name, leaf in self.trained.items():
-            leaf.register_post_accumulate_grad_hook(self._adding_to(name))
+            leaf.register_post_accumulate_grad_hook(_adding_to(self.grads[name]))
         still = {name: value for name, value in starts[0].items() if not trains(name)}
         # Every client's view of the same tensor.
         frozen = {name: value.float().to(device).expand(len(starts), *value.shape) for name, value in still.items()}
         self.params = {name: {**self.trained, **frozen}[name] for name in starts[0]}
-
-    def _adding_to(self, name: str) -> Callable[[Tensor], None]:
-        """Move what a backward pass gives into the block; torch warns of gradients laid out like the block's views."""
-
-        def move(leaf: Tensor) -> None:
-            if leaf.grad is not None:
-                self.grads[name].add_(leaf.grad)
-                leaf.grad = None
-
-        return move
 
     def _views(self, flat: Tensor) -> dict[str, Tensor]:
         views, at = {}, 0
@@ -68,3 +58,15 @@ class AdapterStack:
     def one(self, position: int) -> dict[str, Tensor]:
         """The tensors that one client trained, copied to the CPU."""
         return {name: value[position].detach().to("cpu", copy=True) for name, value in self.trained.items()}
+
+
+def _adding_to(total: Tensor) -> Callable[[Tensor], None]:
+    """Move what a backward pass gives into the block; torch warns of gradients laid out like the block's views."""
+
+    # It must hold neither the leaf nor the stack: a tensor that its own hook leads back to is never freed.
+    def move(leaf: Tensor) -> None:
+        if leaf.grad is not None:
+            total.add_(leaf.grad)
+            leaf.grad = None
+
+    return move

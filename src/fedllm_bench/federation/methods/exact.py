@@ -29,7 +29,7 @@ def flora(weighting: str = "size") -> Algorithm:
     return Algorithm(aggregate=at_once(_fresh_each_round), uniform=weighting == "uniform", needs=_NEEDS)
 
 
-def fedex_lora(weighting: str = "size") -> Algorithm:
+def fedex_lora(weighting: str = "uniform") -> Algorithm:
     """FedEx-LoRA: A and B are averaged as in FedAvg, and R <- R + sum_i p_i B_i A_i - B A, with A and B the averages.
 
     Without R, which is added to the base's layers, FedAvg's error is the difference of the last two.
@@ -37,7 +37,7 @@ def fedex_lora(weighting: str = "size") -> Algorithm:
     Source: Singhal et al. 2025 (FedEx-LoRA).
 
     Args:
-        weighting: p_i as in fedavg; published with `uniform`.
+        weighting: p_i as in fedavg.
     """
     one_of("weighting", weighting, WEIGHTINGS)
     return Algorithm(aggregate=at_once(_averages_and_rest), uniform=weighting == "uniform", needs=_NEEDS)
