@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # `make quickstart SHORT=1` takes two rounds instead of the whole experiment.
 QUICKSTART_OPTIONS := $(if $(SHORT),--runs runs-short --set federation.rounds=2 --set local.steps=1 --set evaluate.clients=4)
 
-.PHONY: help quickstart test test-all check bench docs clean
+.PHONY: help quickstart test test-all flower check bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -19,8 +19,10 @@ quickstart: $(VENV)/.installed ## Fine-tune SmolLM2-135M on real conversations, 
 test: $(VENV)/.installed-dev ## Run the fast tests (under two minutes)
 	$(BIN)/python -m pytest
 
-test-all: $(VENV)/.installed-dev ## Run every test, the real 135M model's too
+test-all: $(VENV)/.installed-dev $(VENV)/.installed-flower ## Run every test, the real 135M model's too
 	$(BIN)/python -m pytest -m ""
+
+flower: $(VENV)/.installed-flower ## Install Flower beside .venv, for the comparison of server optimizers
 
 check: $(VENV)/.installed-dev ## Lint, check types and import layers
 	$(BIN)/ruff check .
@@ -48,4 +50,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(INSTALL) --editable '.[$*]'
+	@touch $@
+
+# Flower asks for older versions of what the project uses: it gets a folder of its own, without its dependencies.
+$(VENV)/.installed-flower: tests/flower_requirements.txt $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/flower --requirement tests/flower_requirements.txt
 	@touch $@

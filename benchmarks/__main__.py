@@ -9,6 +9,8 @@ RUNS = (
     ("benchmarks.overhead",),
     ("benchmarks.methods",),
     ("benchmarks.scale",),
+    ("benchmarks.scale", "--method", "scaffold", "--clients", "10000", "--rounds", "300"),
+    ("benchmarks.dpo_reference",),
     ("benchmarks.throughput", "--peer", "float32"),
     ("benchmarks.throughput", "--peer", "bfloat16", "--clients", "1", "--steps", "1", "--repeats", "1"),
 )

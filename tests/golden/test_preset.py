@@ -125,4 +125,8 @@ def test_samples_of_a_round_are_those_of_pythons_generator_seeded_with_it(round:
 
 
 def test_a_client_with_too_few_samples_goes_through_them_again_in_the_same_order() -> None:
-    assert batches_of_the_paper(0, 1, "small", 3, batch_size=2, steps=4) == [[1, 2], [0, 1], [2, 0], [1, 2]]
+    assert batches_of_the_paper(0, 1, "small", 3, batch_size=2, steps=7) == [
+        *([1, 2], [0, 1], [2, 0]),
+        *([1, 2], [0, 1], [2, 0]),
+        [1, 2],
+    ]
