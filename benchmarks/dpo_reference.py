@@ -78,9 +78,10 @@ def measure(base: str, dtype: str, steps: int, batch: int, repeats: int) -> dict
         trainers, learners = {}, {}
         for name in seconds:
             objective = dpo(cache_reference=name == "cached")(codec, f"{model.fingerprint} benchmark")
-            encoded = EncodedClients(data, objective, Path(cache), objective.annotation(model, budget), progress_on())
+            encoded = EncodedClients(data, objective, Path(cache), objective.annotation(model), progress_on())
             started = time.perf_counter()
-            learners[name] = Learner(0, CLIENT, encoded.part(0, "train"), steps, {})
+            part = encoded.part(0, "train")
+            learners[name] = Learner(0, CLIENT, part.ready(range(len(part))), steps, {})
             if name == "cached":
                 filling = time.perf_counter() - started
             trainers[name] = CohortTrainer(model, objective, Plain(), LocalPlan(batch, 1.0, AdamW()), budget, SEED)

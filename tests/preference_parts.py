@@ -9,7 +9,7 @@ from fedllm_bench.federation.trainer import Learner
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.tokenise import Codec
 from fedllm_bench.objectives.dpo import DPO, dpo
-from fedllm_bench.objectives.encoded import EncodedClients
+from fedllm_bench.objectives.encoded import EncodedClients, EncodedPart
 from fedllm_bench.objectives.protocol import Row
 from made_up import People, sentence
 
@@ -54,11 +54,15 @@ def rows_of_pairs(objective: DPO, *pairs: PreferenceExample) -> list[Row]:
     return [Row(each[0], owner=0, key=number) for number, each in enumerate(found)]  # type: ignore[index]
 
 
-def encoded_with_reference(
-    model: LanguageModel, objective: DPO, crowd: People, cache: Path, token_budget: int = 400
-) -> EncodedClients:
+def encoded_with_reference(model: LanguageModel, objective: DPO, crowd: People, cache: Path) -> EncodedClients:
     """A crowd's pairs with the base's log-probabilities, as a run has them."""
-    return EncodedClients(crowd, objective, cache, objective.annotation(model, token_budget))
+    return EncodedClients(crowd, objective, cache, objective.annotation(model))
+
+
+def whole_part(encoded: EncodedClients, client: int, part: str = "train") -> EncodedPart:
+    """A client's part with the reference of every pair."""
+    found = encoded.part(client, part)
+    return found.ready(range(len(found)))
 
 
 def learners_of(encoded: EncodedClients, steps: int) -> list[Learner]:

@@ -26,7 +26,15 @@ from fedllm_bench.objectives.protocol import Row
 from fedllm_bench.progress import LineProgress
 from fedllm_bench.tensors import Tensors
 from made_up import People, chat, people
-from preference_parts import encoded_with_reference, learners_of, opinionated, pair, preference, rows_of_pairs
+from preference_parts import (
+    encoded_with_reference,
+    learners_of,
+    opinionated,
+    pair,
+    preference,
+    rows_of_pairs,
+    whole_part,
+)
 from small_parts import SPEC, WITH_DROPOUT, deltas_differ, difference, language_model, moved, sft, stacked
 
 PAIRS = [pair(str(number), 1 + number % 2) for number in range(5)]
@@ -125,7 +133,7 @@ def test_smoothing_is_the_mean_over_labels_that_may_be_wrong(margin: float, beta
 
 def test_a_loss_without_a_reference_normalises_by_length_and_asks_the_base_nothing(model: LanguageModel) -> None:
     objective = preference(model, loss="simpo", beta=2.0, gamma=0.5)
-    assert objective.annotation(model, 400) is None
+    assert objective.annotation(model) is None
     rows = rows_of_pairs(objective, *PAIRS)
     params = stacked(moved(model))
     log_probs = objective.log_probs(model, params, rows, training=False)
@@ -214,16 +222,34 @@ def test_the_base_is_asked_once_for_each_sample(tiny_model: Path, tmp_path: Path
     model = language_model(tiny_model)
     objective = preference(model)
     crowd = opinionated(4, 3)
-    first = [encoded_with_reference(model, objective, crowd, tmp_path).part(c, "train") for c in range(2)]
+    first = [whole_part(encoded_with_reference(model, objective, crowd, tmp_path), c) for c in range(2)]
     made = {path: path.stat().st_mtime_ns for path in references(tmp_path)}
     assert len(made) == 2
     passes = count_passes(model)
-    second = [encoded_with_reference(model, objective, crowd, tmp_path).part(c, "train") for c in range(2)]
+    second = [whole_part(encoded_with_reference(model, objective, crowd, tmp_path), c) for c in range(2)]
     assert passes == []
     assert {path: path.stat().st_mtime_ns for path in references(tmp_path)} == made
     for a, b in zip(first, second, strict=True):
         for row in range(len(a)):
             assert a[row]["reference"].tolist() == b[row]["reference"].tolist()
+
+
+def test_only_pairs_that_are_used_are_scored_and_in_whatever_company_the_numbers_are_the_same(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = language_model(tiny_model)
+    objective, crowd = preference(model), opinionated(6)
+    together = whole_part(encoded_with_reference(model, objective, crowd, tmp_path / "together"), 0)
+    passes = count_passes(model)
+    encoded = encoded_with_reference(model, objective, crowd, tmp_path / "apart")
+    part = encoded.part(0, "train")
+    few = part.ready([4, 1, 4])
+    assert len(passes) == 2
+    assert "reference" not in few[0]
+    later = part.ready([0, 1, 4])
+    assert len(passes) == 3
+    for row in (0, 1, 4):
+        assert later[row]["reference"].tolist() == together[row]["reference"].tolist()
 
 
 def count_passes(model: LanguageModel) -> list[int]:
@@ -236,8 +262,8 @@ def count_passes(model: LanguageModel) -> list[int]:
 def test_the_cached_reference_is_what_the_base_says_and_spares_its_pass(tiny_model: Path, tmp_path: Path) -> None:
     model = language_model(tiny_model)
     cached, anew = preference(model), preference(model, cache_reference=False)
-    assert anew.annotation(model, 400) is None
-    part = encoded_with_reference(model, cached, opinionated(5), tmp_path).part(0, "train")
+    assert anew.annotation(model) is None
+    part = whole_part(encoded_with_reference(model, cached, opinionated(5), tmp_path), 0)
     rows = [Row(part[row], owner=0) for row in range(len(part))]
     bare = [Row({n: v for n, v in row.data.items() if n != "reference"}, owner=0) for row in rows]
     params = stacked(moved(model))
@@ -257,17 +283,17 @@ def test_training_with_the_cache_equals_training_without(tiny_model: Path, tmp_p
 def test_a_damaged_reference_file_is_computed_again(tiny_model: Path, tmp_path: Path, left: int) -> None:
     model = language_model(tiny_model)
     encoded = encoded_with_reference(model, preference(model), opinionated(3), tmp_path)
-    before = encoded.part(0, "test")[1]["reference"].tolist()
+    before = whole_part(encoded, 0, "test")[1]["reference"].tolist()
     (path,) = references(tmp_path)
     path.write_bytes(path.read_bytes()[:left])
-    assert encoded.part(0, "test")[1]["reference"].tolist() == before
+    assert whole_part(encoded, 0, "test")[1]["reference"].tolist() == before
 
 
 def test_packed_and_padded_references_agree_and_have_files_of_their_own(tiny_model: Path, tmp_path: Path) -> None:
     found = []
     for packing in ("packed", "padded"):
         model = language_model(tiny_model, packing=packing)
-        part = encoded_with_reference(model, preference(model), opinionated(4), tmp_path).part(0, "train")
+        part = whole_part(encoded_with_reference(model, preference(model), opinionated(4), tmp_path), 0)
         found.append(torch.tensor([part[row]["reference"].tolist() for row in range(len(part))]))
     assert torch.allclose(*found, rtol=0, atol=1e-4)
     assert len(references(tmp_path)) == 2
@@ -278,10 +304,10 @@ def test_another_beta_or_loss_shares_the_reference_and_a_client_without_pairs_ha
 ) -> None:
     model = language_model(tiny_model)
     for objective in (preference(model), preference(model, beta=1.0), preference(model, loss="ipo")):
-        encoded_with_reference(model, objective, opinionated(2), tmp_path).part(0, "train")
+        whole_part(encoded_with_reference(model, objective, opinionated(2), tmp_path), 0)
     assert len(references(tmp_path)) == 1
     crowd = People((ClientData("empty", [PreferenceExample("x", PAIRS[0].prompt, " ", "no")], []),))
-    part = encoded_with_reference(model, preference(model), crowd, tmp_path).part(0, "train")
+    part = whole_part(encoded_with_reference(model, preference(model), crowd, tmp_path), 0)
     assert (len(part), dict(part.notes)) == (0, {"empty response": 1})
 
 
@@ -290,9 +316,9 @@ def test_asking_the_base_shows_its_progress(tiny_model: Path, tmp_path: Path) ->
     objective = preference(model)
     log = tmp_path / "log.txt"
     with log.open("w") as stream:
-        annotation = objective.annotation(model, 400)
+        annotation = objective.annotation(model)
         encoded = EncodedClients(opinionated(4), objective, tmp_path, annotation, LineProgress(stream, every=0.0))
-        encoded.part(0, "train")
+        whole_part(encoded, 0)
     assert "base model on 0.train: 4/4 samples" in log.read_text()
 
 
@@ -322,7 +348,7 @@ def test_the_base_itself_has_a_loss_of_log_2(tiny_model: Path, tmp_path: Path) -
     model = language_model(tiny_model)
     objective = preference(model)
     encoded = encoded_with_reference(model, objective, opinionated(1, held_out=5), tmp_path)
-    encoded.part(0, "test")
+    whole_part(encoded, 0, "test")
     passes = count_passes(model)
     (score,) = evaluate(model, objective, encoded, [0], None, token_budget=300)
     assert score.loss == pytest.approx(LOG_2, abs=1e-12)

@@ -98,7 +98,7 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
         quantization=experiment.model.quantization,
     )
     objective = make_objective(experiment, model.tokenizer, model.fingerprint)
-    annotation = objective.annotation(model, compute.token_budget)
+    annotation = objective.annotation(model)
     encoded = EncodedClients(dataset, objective, assets.cache_dir(), annotation, progress)
     local = experiment.local
     keys = _keys(experiment, algorithm)

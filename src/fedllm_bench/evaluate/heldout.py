@@ -64,7 +64,8 @@ def evaluate(
         on_samples: told of each batch of examples that is done.
     """
     params = None if adapter is None else {name: value[None].to(model.device) for name, value in adapter.items()}
-    parts = {client: encoded.part(client, "test") for client in clients}
+    held_out = {client: encoded.part(client, "test") for client in clients}
+    parts = {client: part.ready(range(len(part))[:samples]) for client, part in held_out.items()}
     rows = [(client, row) for client, part in parts.items() for row in range(len(part))[:samples]]
     lengths = [objective.length(parts[client][row]) for client, row in rows]
     place = {client: at for at, client in enumerate(clients)}

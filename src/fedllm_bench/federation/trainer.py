@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -169,6 +170,10 @@ class CohortTrainer:
         batches = [
             plan.draw(self.seed, round, learner.id, len(learner.rows), plan.batch_size, learner.steps)
             for learner in team
+        ]
+        team = [
+            replace(learner, rows=learner.rows.ready(chain.from_iterable(own)))
+            for learner, own in zip(team, batches, strict=True)
         ]
         anchor = {name: value.to(self.model.device) for name, value in adapter.items()}
         lesson = _Lesson(round, team, batches, anchor, shared, lr)

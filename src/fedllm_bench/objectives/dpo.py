@@ -92,13 +92,11 @@ class DPO:
         prompt, chosen, rejected = (len(row[name]) for name in ("prompt", "chosen", "rejected"))
         return [prompt + chosen, prompt + rejected], chosen + rejected
 
-    def annotation(self, model: LanguageModel, token_budget: int) -> Reference | None:
+    def annotation(self, model: LanguageModel) -> Reference | None:
         """The base's log-probabilities of both answers, where rows are to carry them."""
         if not (self.cache_reference and self.pair_loss.needs_reference):
             return None
-        return Reference(
-            model, self.length, lambda rows: self.log_probs(model, None, rows, training=False), token_budget
-        )
+        return Reference(model, lambda rows: self.log_probs(model, None, rows, training=False))
 
     def loss(
         self, model: LanguageModel, params: Tensors | None, rows: Sequence[Row], *, training: bool, metrics: bool

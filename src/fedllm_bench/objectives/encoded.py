@@ -4,14 +4,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from fedllm_bench.examples import Example, FederatedDataset
 from fedllm_bench.model.tokenise import Unusable
@@ -28,12 +30,20 @@ class EncodedPart:
 
     Args:
         notes: reasons and counts of examples shortened or left out.
+        annotate: gives what the model adds to rows, by row; None where it adds nothing.
+        added: what it has given, by row.
     """
 
     arrays: Mapping[str, Any]
     offsets: Mapping[str, NDArray[np.int64]]
     rows: int
     notes: Mapping[str, int]
+    annotate: Callable[[Iterable[int]], Mapping[int, Encoded]] | None = None
+    added: Mapping[int, Encoded] = field(default_factory=dict)
+
+    def ready(self, rows: Iterable[int]) -> "EncodedPart":
+        """The part with all that scoring these rows takes: what the model adds is looked up, or computed now."""
+        return self if self.annotate is None else replace(self, added=self.annotate(rows))
 
     def __len__(self) -> int:
         return self.rows
@@ -41,10 +51,11 @@ class EncodedPart:
     def __getitem__(self, row: int) -> Encoded:
         if not 0 <= row < self.rows:
             raise IndexError(row)
-        return {
+        own = {
             name: array[int(self.offsets[name][row]) : int(self.offsets[name][row + 1])]
             for name, array in self.arrays.items()
         }
+        return {**own, **self.added.get(row, {})}
 
 
 class EncodedClients:
@@ -54,8 +65,8 @@ class EncodedClients:
         dataset: where examples come from.
         objective: how they are encoded.
         cache: a folder; files are named by the fingerprint of data and objective, so nothing stale is ever read.
-        annotation: what is added to the rows once and kept in files beside them.
-        progress: shows annotations as they are made, since they take passes through the model.
+        annotation: what the model adds to rows that are used, once, kept in files beside them.
+        progress: shows that, since it takes passes through the model.
     """
 
     def __init__(
@@ -83,17 +94,26 @@ class EncodedClients:
             self._write(path, data.train if part == "train" else data.test)
 
         found = _read_or_make(stem.with_name(f"{stem.name}.safetensors"), encode)
-        return found if self.annotation is None else self._annotated(found, stem, self.annotation)
+        if self.annotation is None:
+            return found
+        return replace(found, annotate=partial(self._annotated, found, stem, self.annotation))
 
-    def _annotated(self, part: EncodedPart, stem: Path, annotation: Annotation) -> EncodedPart:
-        def annotate(path: Path) -> None:
-            with self.progress.task(f"base model on {stem.name}", len(part), "samples") as task:
-                rows = annotation([part[row] for row in range(len(part))], task.advance)
-            _save(path, rows, {})
-
-        more = _read_or_make(stem.with_name(f"{stem.name}.{annotation.key}.safetensors"), annotate)
-        arrays, offsets = {**part.arrays, **more.arrays}, {**part.offsets, **more.offsets}
-        return EncodedPart(arrays, offsets, part.rows, part.notes)
+    def _annotated(
+        self, part: EncodedPart, stem: Path, annotation: Annotation, rows: Iterable[int]
+    ) -> dict[int, Encoded]:
+        """What the annotation gives for some rows; those that are not in its file are computed and added to it."""
+        path = stem.with_name(f"{stem.name}.{annotation.key}.safetensors")
+        values = _kept_values(path, (len(part), annotation.width))
+        wanted = sorted(set(rows))
+        missing = [row for row in wanted if np.isnan(values[row]).any()]
+        if missing:
+            with self.progress.task(f"base model on {stem.name}", len(missing), "samples") as task:
+                for row in missing:
+                    values[row] = annotation(part[row])
+                    task.advance(1)
+            with replacing(path) as scratch:
+                save_file({annotation.name: values}, scratch)
+        return {row: {annotation.name: values[row]} for row in wanted}
 
     def _write(self, path: Path, examples: Iterable[Example]) -> None:
         notes: Counter[str] = Counter()
@@ -113,6 +133,15 @@ class EncodedClients:
 def _save(path: Path, rows: Sequence[Encoded], notes: Mapping[str, int]) -> None:
     with replacing(path) as scratch:
         save_file(_joined(rows), scratch, metadata={"rows": str(len(rows)), "notes": json.dumps(dict(notes))})
+
+
+def _kept_values(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """The numbers of each row in a file; not a number where they are still to be computed."""
+    with suppress(OSError, SafetensorError):  # a damaged file costs a computation, not a run
+        (values,) = load_file(path).values()
+        if values.shape == shape:
+            return np.array(values)
+    return np.full(shape, np.nan)
 
 
 def _joined(rows: Sequence[Encoded]) -> dict[str, NDArray[Any]]:

@@ -1,9 +1,10 @@
 """The seam behind which every objective stands."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -50,15 +51,25 @@ class RowLoss:
 
 
 class Annotation(Protocol):
-    """What is added to encoded rows once and kept beside them."""
+    """Numbers that the model adds to encoded rows once, and that are kept beside them."""
+
+    @property
+    def name(self) -> str:
+        """Of the array that rows carry afterwards."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+        ...
 
     @property
     def key(self) -> str:
-        """Everything beside the rows that decides what is added; names the cache."""
+        """Everything beside the row that decides its numbers; names the cache."""
         ...
 
-    def __call__(self, rows: Sequence[Encoded], on_rows: Callable[[int], None]) -> Sequence[Encoded]:
-        """Further arrays of each row; `on_rows` is told of rows that are done."""
+    def __call__(self, row: Encoded) -> NDArray[np.float64]:
+        """The numbers of a row, (width,); they depend on no other row."""
         ...
 
 
@@ -90,7 +101,7 @@ class Objective(Protocol):
         """Lengths of the sequences that a row puts through the model, and how many of their tokens are scored."""
         ...
 
-    def annotation(self, model: LanguageModel, token_budget: int) -> Annotation | None:
+    def annotation(self, model: LanguageModel) -> Annotation | None:
         """What the model adds to encoded rows once and for all; None if nothing."""
         ...
 

@@ -58,7 +58,7 @@ class SFT:
     def sequences(self, row: Encoded) -> tuple[list[int], int]:
         return [self.length(row)], int(self.weight(row))
 
-    def annotation(self, model: LanguageModel, token_budget: int) -> None:
+    def annotation(self, model: LanguageModel) -> None:
         return None
 
     def loss(
