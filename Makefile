@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Fast tests share the cores by file; slow ones, with the real model, take all of them each.
+IN_PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile
+
 # `make quickstart SHORT=1` takes two rounds instead of the whole experiment.
 QUICKSTART_OPTIONS := $(if $(SHORT),--runs runs-short --set federation.rounds=2 --set local.steps=1 --set evaluate.clients=4)
 
@@ -17,10 +20,11 @@ quickstart: $(VENV)/.installed ## Fine-tune SmolLM2-135M on real conversations, 
 	$(BIN)/fedllm-bench quickstart $(QUICKSTART_OPTIONS)
 
 test: $(VENV)/.installed-dev ## Run the fast tests (under two minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-all: $(VENV)/.installed-dev $(VENV)/.installed-flower ## Run every test, the real 135M model's too
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest -m slow
 
 flower: $(VENV)/.installed-flower ## Install Flower beside .venv, for the comparison of server optimizers
 
