@@ -1,6 +1,6 @@
 """Clients with quadratic losses, trained by the engine's own trainer: no language model, everything else as it is."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -49,6 +49,9 @@ class _Rows:
 
     client: Client
     notes: Mapping[str, int] = field(default_factory=dict)
+
+    def ready(self, rows: Iterable[int]) -> "_Rows":
+        return self
 
     def __len__(self) -> int:
         return len(self.client.samples)

@@ -37,6 +37,7 @@ class Federation:
         lr: of every round.
         optimizer: the local one.
         start: adapter before the first round; the model's initial one if none is given.
+        keep_optimizer: whether clients keep its state.
     """
 
     model: LanguageModel
@@ -47,6 +48,7 @@ class Federation:
     lr: float = 0.02
     optimizer: LocalOptimizer = AdamW()  # noqa: RUF009 (frozen)
     start: Tensors | None = None
+    keep_optimizer: bool = False
 
     @cached_property
     def plan(self) -> RoundPlan:
@@ -65,7 +67,7 @@ class Federation:
     @cached_property
     def worker(self) -> Worker:
         objective = sft(self.model)
-        local = LocalPlan(batch_size=2, clip_norm=None, optimizer=self.optimizer)
+        local = LocalPlan(2, clip_norm=None, optimizer=self.optimizer, keep_optimizer=self.keep_optimizer)
         trainer = CohortTrainer(
             self.model,
             objective,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedllm_bench.errors import ExperimentError
+from fedllm_bench.check import check
+from fedllm_bench.errors import ExperimentError, Meaningless
+from fedllm_bench.experiment import Experiment, resolve
 from fedllm_bench.federation.aggregate import Gathering, Merged
 from fedllm_bench.federation.algorithm import Algorithm
 from fedllm_bench.federation.messages import RunState
@@ -132,7 +135,7 @@ def test_flora_starts_every_round_with_a_fresh_adapter_drawn_by_seed_and_round(
 
 def test_fedex_lora_has_the_adapter_of_fedavg(model: LanguageModel, tmp_path: Path) -> None:
     exact = Federation(model, tmp_path / "a", fedex_lora()).rounds(1)
-    average = Federation(model, tmp_path / "b", fedavg()).rounds(1)
+    average = Federation(model, tmp_path / "b", fedavg(weighting="uniform")).rounds(1)
     for name, value in average.adapter.items():
         assert torch.equal(exact.adapter[name], value)
 
@@ -166,6 +169,27 @@ def test_a_sum_that_hides_each_update_is_refused(method: Callable[[], Algorithm]
         refuse_without_meaning("a method", method(), [secure])
     with pytest.raises(ExperimentError, match="weighting is 'loss'"):
         method(weighting="loss")  # type: ignore[call-arg]
+
+
+def with_changes(method: str, changes: Mapping[str, Any]) -> Experiment:
+    document = {"name": "one", "federation": {"rounds": 2, "cohort": 3}, "algorithm": {"name": method}}
+    return resolve({**document, **changes}, "here")[0]
+
+
+@pytest.mark.parametrize("method", ["flora", "flexlora"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"channel": [{"name": "quantize"}]}, {"channel": [{"name": "top-k"}]}, {"local": {"keep_optimizer": True}}],
+    ids=["quantize", "top-k", "moments"],
+)
+def test_what_clients_keep_of_factors_is_refused_where_the_next_round_has_others(
+    method: str, changes: Mapping[str, Any]
+) -> None:
+    """What was left of a B belongs to its A: added to the B of another A it is a change that nobody made."""
+    with pytest.raises(Meaningless, match="new factors"):
+        check(with_changes(method, changes))
+    check(with_changes("fedex-lora", changes))
+    check(with_changes(method, {"channel": [{"name": "top-k", "error_feedback": False}]}))
 
 
 # ------------------------------------------------------------------------------------------- factors

@@ -1,5 +1,6 @@
 """Tensors that stay with clients, tensors that nobody trains, and models made for one client."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ def test_tensors_are_frozen_private_or_leave() -> None:
 def test_patterns_that_match_nothing_or_everything_are_refused() -> None:
     with pytest.raises(ExperimentError, match="'\\*lora_C\\*' matches no tensor"):
         Keys(private=("*lora_C*",)).require_sense(["q.lora_A.weight"])
+    with pytest.raises(ExperimentError, match="'\\*lora_A\\*' matches no tensor that trains"):
+        Keys(frozen=("*lora_A*",), private=("*lora_A*",)).require_sense(["q.lora_A.weight", "q.lora_B.weight"])
     with pytest.raises(ExperimentError, match="nothing would leave a client"):
         Keys(frozen=("*lora_A*",), private=("*lora_B*",)).require_sense(["q.lora_A.weight", "q.lora_B.weight"])
 
@@ -116,6 +119,23 @@ def test_fine_tuning_scores_mixtures_on_each_evaluated_client(
     assert done.code == 0, done.err
     assert len(rows(folder.path / "personal.jsonl")) == 4 * len(last)
     assert [line.split()[0] for line in done.out.splitlines() if line[:6].strip() in ("0", "0.25")] == ["0", "0.25"]
+
+
+def test_fine_tuning_goes_on_after_a_kill_in_the_middle_of_a_line(tiny_model: Path, tmp_path: Path) -> None:
+    folder = run(tiny_model, tmp_path)
+    found = personalise.personalise(folder.path, 1, 1e-2, [1.0])
+    torn = folder.path / "personal.jsonl"
+    torn.write_bytes(torn.read_bytes()[:-9])
+    assert personalise.personalise(folder.path, 1, 1e-2, [1.0]) == found
+    assert rows(torn) == found
+
+
+def test_fine_tuning_refuses_other_data_than_the_runs(tiny_model: Path, tmp_path: Path) -> None:
+    folder = run(tiny_model, tmp_path)
+    ran_with = json.loads(folder.environment.read_text(encoding="utf-8"))
+    folder.environment.write_text(json.dumps({**ran_with, "data_fingerprint": "other"}), encoding="utf-8")
+    with pytest.raises(RunError, match="another data fingerprint"):
+        personalise.personalise(folder.path, 1, 1e-2, [1.0])
 
 
 def test_fine_tuning_needs_a_finished_run(tmp_path: Path) -> None:

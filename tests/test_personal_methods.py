@@ -102,6 +102,19 @@ def test_dittos_shared_training_does_not_start_from_the_own_model(model: Languag
         assert personal_model(ours.own).keys() == state.adapter.keys()
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_dittos_own_model_keeps_the_moments_of_its_steps_where_moments_are_kept(
+    model: LanguageModel, tmp_path: Path, keep: bool
+) -> None:
+    """Without pull, and with all its examples in each batch, a client's own model trains alone: 2 + 2 steps are 4."""
+    ends = []
+    for name, rounds, steps in (("halved", 2, 2), ("at once", 1, 4)):
+        federation = Federation(model, tmp_path / name, ditto(lam=0), sizes=(2,), steps=steps, keep_optimizer=keep)
+        federation.rounds(rounds)
+        ends.append(federation.personal(0))
+    assert (difference(*ends) < 1e-5) == keep
+
+
 # ------------------------------------------------------------------------------------------- pFedGraph
 
 

@@ -14,8 +14,8 @@ from fedllm_bench.analysis.as_toml import as_toml
 from fedllm_bench.check import check
 from fedllm_bench.contract.bench import workplace
 from fedllm_bench.docstrings import parse
-from fedllm_bench.errors import ExperimentError, RunError
-from fedllm_bench.experiment import Experiment, load, plugin_files, resolve
+from fedllm_bench.errors import ExperimentError, Meaningless, RunError
+from fedllm_bench.experiment import Channel, Experiment, Federation, load, plugin_files, resolve
 from fedllm_bench.federation.algorithms import ALGORITHMS
 from fedllm_bench.federation.channel import Direct
 from fedllm_bench.listing import method, methods
@@ -115,6 +115,27 @@ CHANNELS = {"tube": tube}
     assert name == "tube"
     assert isinstance(spec.bind(None), Direct)  # type: ignore[arg-type]
     assert "tube" not in CHANNELS
+
+
+def test_a_method_that_merges_in_its_own_way_is_refused_with_privacy_whatever_it_declares(tmp_path: Path) -> None:
+    """Its aggregate is handed each update, and could pass what it likes beside the noise."""
+    merging = "from fedllm_bench.federation.aggregate import WeightedMean\n"
+    own = "return Algorithm(aggregate=lambda _: WeightedMean(), "
+    file = written(tmp_path / "plugin.py", merging + GOOD.replace("return Algorithm(", own))
+    private = mine(file).model_copy(update={"channel": (Channel(name="client-dp"),)})
+    check(mine(file))
+    with pytest.raises(Meaningless, match="mine needs individual updates"):
+        check(private)
+
+
+def test_a_method_with_models_beside_the_shared_one_cannot_keep_tensors_private_whatever_it_declares(
+    tmp_path: Path,
+) -> None:
+    hook = "from fedllm_bench.federation.hooks import Plain\n"
+    file = written(tmp_path / "plugin.py", hook + GOOD.replace("Algorithm(server", "Algorithm(beside=Plain(), server"))
+    private = mine(file).model_copy(update={"federation": Federation(rounds=1, cohort=2, private=("*lora_B*",))})
+    with pytest.raises(Meaningless, match="mine needs per-client models"):
+        check(private)
 
 
 def test_dataclasses_with_postponed_annotations_work_in_a_plugin(tmp_path: Path) -> None:

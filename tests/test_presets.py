@@ -30,6 +30,16 @@ def test_a_preset_can_be_asked_for_beside_the_file() -> None:
     assert one({}).local.optimizer == "adamw"
 
 
+def test_a_preset_of_a_variant_or_an_override_has_its_settings_too() -> None:
+    published, papers = resolve({**MINIMAL, "variant": [{}, {"preset": "paper"}]}, "here")
+    assert published == one({})
+    assert papers == one({"preset": "paper"}) == one({}, overrides=["preset=paper"])
+    # The command line's preset stands in place of the file's, whichever part of the file names one.
+    assert one({"variant": [{"preset": "papre"}]}, preset="paper") == papers
+    with pytest.raises(ExperimentError, match="unknown preset"):
+        one({"variant": [{"preset": "papre"}]})
+
+
 def test_equal_settings_are_the_same_run_with_or_without_a_presets_name() -> None:
     named = one({"preset": "paper"})
     document = {"local": PRESETS["paper"]["local"], "federation": {"sampling": "paper", "rounds": 2, "cohort": 3}}
@@ -70,6 +80,16 @@ def test_the_papers_variants_of_methods_are_told(name: str, expected: set[str]) 
     }
     assert {"local.optimizer", "federation.sampling", "local.draw"} <= found
     assert all(row["published"] != row["here"] and row["why"] for row in rows)
+
+
+def test_poisson_cohorts_are_told_with_what_they_do() -> None:
+    (row,) = deviations(one({"federation": {"rounds": 2, "cohort": 3, "sampling": "poisson"}}))
+    assert (row["setting"], row["here"]) == ("federation.sampling", "poisson")
+    assert "vary in size (poisson)" in row["why"]
+
+
+def test_a_list_with_the_published_values_departs_from_nothing() -> None:
+    assert deviations(one({"algorithm": {"name": "hetlora", "hetlora": {"ranks": [0.25, 0.5, 1.0]}}})) == []
 
 
 def test_steps_that_depend_on_the_client_are_told() -> None:

@@ -25,11 +25,12 @@ from fedllm_bench.federation.messages import RunState
 from fedllm_bench.federation.noisy_sum import BELOW, clipped, secret_normal
 from fedllm_bench.federation.paper_noise import PaperNoise, paper_sensitivity, paper_sigma
 from fedllm_bench.federation.privacy import ClientDP, require_order
-from fedllm_bench.federation.rounds import first_state, run_round
+from fedllm_bench.federation.rounds import RoundPlan, constant, first_state, run_round
 from fedllm_bench.tables import CHANNELS
 from fedllm_bench.tensors import Tensors, add, nbytes, norm, scale, subtract
 from small_parts import language_model
 from small_rounds import SIZES, Federation
+from stated import START, InMemory, Stated
 
 TERMS = Terms(clients=100, samples=53_000, cohort=5, rounds=100, sampling="fixed", lr=2e-5)
 POISSON = replace(TERMS, sampling="poisson")
@@ -159,6 +160,13 @@ def test_an_adaptive_bound_finds_the_quantile() -> None:
     assert np.mean(norms <= np.mean(seen[-50:])) == pytest.approx(0.3, abs=0.05)
 
 
+def test_a_bound_that_has_shrunk_to_nothing_lets_nothing_through() -> None:
+    channel = ClientDP(clip=1.0, noise=0.5, adaptive=True).bind(TERMS)
+    shrunk = {"clip": torch.zeros(1, dtype=torch.float64)}
+    sent = channel.up(arriving(an_update(3.0)), shrunk, generator()).tensors
+    assert norm({name: value for name, value in sent.items() if name != BELOW}) == 0
+
+
 def test_update_and_bit_together_leak_as_much_as_the_noise_says() -> None:
     channel = ClientDP(noise=1.0, adaptive=True, count_noise=2.0).bind(TERMS)
     # Largest change by one client: C of the update and 1/2 of the bit, each in units of its noise.
@@ -190,11 +198,20 @@ def test_no_clipping_means_noise_as_it_stands_and_no_guarantee() -> None:
     assert "bounds" in spent["reason"]
 
 
-def test_no_noise_gives_no_guarantee_and_releases_nothing_by_itself() -> None:
+def test_no_noise_gives_no_guarantee() -> None:
     channel = ClientDP(noise=0.0).bind(TERMS)
     assert channel.account(1)["epsilon"] is None
-    assert not channel.releases_empty
-    assert ClientDP().bind(TERMS).releases_empty
+    assert "noise" in channel.account(1)["reason"]
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+def test_control_variates_are_summed_once_whoever_came(noise: float) -> None:
+    """c <- c + (1 / N) sum_i (c_i' - c_i), where three of five clients arrive."""
+    channel = Pipeline([ClientDP(clip=100.0, noise=noise).bind(replace(TERMS, clients=5, cohort=5))])
+    changes = Stated(empty=[3, 4], extra={"w": torch.ones(2)}, sizes=(1,) * 5)
+    plan = RoundPlan(0, range(5), 5, constant(0.1, 0, 1), ALGORITHMS["scaffold"](), channel, 1)
+    after, _ = run_round(plan, first_state(plan, START), changes, InMemory())
+    torch.testing.assert_close(after.shared["w"], torch.full((2,), (1 + 2 + 3) / 5), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -296,13 +313,31 @@ def test_what_the_formula_of_the_paper_claims_is_far_from_what_its_noise_guarant
 
 
 @pytest.mark.parametrize("spec", [Quantize(8), TopK(0.1)])
-def test_compression_comes_before_the_servers_noise(spec: Quantize | TopK) -> None:
+def test_compression_comes_before_noise_that_guarantees_something(spec: Quantize | TopK) -> None:
     require_order([spec, ClientDP()])
-    require_order([ClientDP(placement="local"), spec])
+    require_order([spec, ClientDP(placement="local")])
     require_order([PaperNoise(sigma=0.1), spec])
-    with pytest.raises(ExperimentError, match="client-dp") as caught:
-        require_order([ClientDP(), PaperNoise(sigma=0.1), spec])
-    assert "before client-dp" in str(caught.value.hint)
+    for bounded in (ClientDP(), ClientDP(placement="local"), PaperNoise(sigma=0.1, bound=1.0)):
+        with pytest.raises(ExperimentError, match="compression after") as caught:
+            require_order([bounded, PaperNoise(sigma=0.1), spec])
+        assert "before it" in str(caught.value.hint)
+
+
+def test_a_client_stands_out_of_a_sum_of_messages_that_were_cut_after_their_share_of_noise() -> None:
+    """Why that is refused: the noise of all protects their sum, and what is cut from each message is not in it."""
+    terms = replace(TERMS, clients=100, cohort=100)
+    cut = Pipeline([ClientDP(placement="local").bind(terms), TopK(0.5, error_feedback=False).bind(terms)])
+    usual = {client: {"delta/a": torch.tensor([1.0, 0.0])} for client in range(100)}
+    other = {**usual, 0: {"delta/a": torch.tensor([0.0, 1.0])}}
+    with_usual, with_other = (one_round(cut, updates, {})[0]["delta/a"][1] * 100 for updates in (usual, other))
+    assert float(with_usual) == 0
+    assert float(with_other) > 0.5
+
+
+@pytest.mark.parametrize("second", [ClientDP(), PaperNoise(sigma=0.1, bound=1.0)])
+def test_one_channel_alone_makes_the_sum_noisy(second: ClientDP | PaperNoise) -> None:
+    with pytest.raises(ExperimentError, match="one of them"):
+        require_order([ClientDP(), second])
 
 
 @pytest.mark.parametrize("spec", [Quantize(8, block=32), Quantize(4), TopK(0.1)])

@@ -21,8 +21,10 @@ from fedllm_bench.federation.methods.robust import krum, median, trimmed_mean
 from fedllm_bench.federation.rounds import run_round
 from fedllm_bench.federation.worker import JobResult
 from fedllm_bench.tensors import Tensors, norm, subtract
+from made_up import chitchat, take_as_chitchat
 from small_parts import language_model
 from small_rounds import Federation
+from small_runs import run
 
 Array = NDArray[np.float64]
 
@@ -184,6 +186,16 @@ def test_fewer_than_krum_needs_leave_the_adapter_as_it_is(tiny_model: Path, tmp_
     assert record.rejected == {1: "rejected: non-finite update"}
     assert (after.round, record.update_norm) == (1, 0.0)
     assert all(torch.equal(value, state.adapter[name]) for name, value in after.adapter.items())
+
+
+def test_a_federation_with_fewer_clients_than_krum_needs_is_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large a cohort is asked for: every round would leave the adapter as it is."""
+    take_as_chitchat(tmp_path / "cache", chitchat())
+    monkeypatch.setenv("FEDLLM_BENCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ExperimentError, match="krum needs at least 5 clients a round, not 4"):
+        run(tiny_model, tmp_path, "algorithm.name=krum", "federation.cohort=5", "data.clients=4")
 
 
 # ------------------------------------------------------------------------------------------- options

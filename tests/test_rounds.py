@@ -1,8 +1,8 @@
 """A round: who is drawn, what is merged, who is left out, and what stays with clients."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fedllm_bench.federation.algorithm import Algorithm
 from fedllm_bench.federation.channel import Direct, Pipeline, Sent
 from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates
 from fedllm_bench.federation.executors.inprocess import InProcess
-from fedllm_bench.federation.messages import RoundRecord, RunState
+from fedllm_bench.federation.messages import Job, RoundRecord, RunState
 from fedllm_bench.federation.methods.paper import fedavg
 from fedllm_bench.federation.rounds import (
     Executor,
@@ -32,7 +32,7 @@ from fedllm_bench.federation.rounds import (
     run_round,
 )
 from fedllm_bench.federation.server import ServerOptimizer, chain, plain, scaled
-from fedllm_bench.federation.worker import Worker
+from fedllm_bench.federation.worker import JobResult, Worker
 from fedllm_bench.objectives.encoded import EncodedClients
 from fedllm_bench.tensors import Tensors
 from made_up import People, people
@@ -187,6 +187,22 @@ def test_a_rejected_client_keeps_nothing_new() -> None:
     own = InMemory()
     run_round(plan(cohort=3), first_state(plan(), START), Stated(broken=[1]), own)
     assert sorted(own.kept) == [0, 2]
+
+
+def test_a_client_whose_own_tensors_are_not_finite_is_rejected_and_keeps_those_of_before() -> None:
+    """Else it would start from them, and be scored with them, in every later round."""
+
+    class Diverging(Stated):
+        def map(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
+            for result in super().map(jobs):
+                lost = {"seen": torch.tensor([torch.nan])}
+                yield replace(result, updates=[replace(u, own=lost) if u.client == 1 else u for u in result.updates])
+
+    own, fixed = InMemory(), plan(cohort=3)
+    state, _ = run_round(fixed, first_state(fixed, START), Stated(), own)
+    _, record = run_round(fixed, state, Diverging(), own)
+    assert record.rejected == {1: "rejected: non-finite own tensors"}
+    assert [float(own.load(client, 3)["seen"]) for client in range(3)] == [3, 1, 3]
 
 
 @pytest.mark.parametrize("executor", [Stated(broken=[0, 1, 2]), Stated(empty=[0, 1, 2])], ids=["broken", "empty"])

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fedllm_bench.federation.algorithms import ALGORITHMS
 from fedllm_bench.federation.hooks import Plain, TrainContext
 from fedllm_bench.federation.messages import Update
 from fedllm_bench.federation.optimizer import AdamW
 from fedllm_bench.federation.stack import AdapterStack
-from fedllm_bench.federation.trainer import CohortTrainer, Learner, shuffled_batches
+from fedllm_bench.federation.trainer import CohortTrainer, Learner, LocalPlan, shuffled_batches
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.lora import LoraSpec
 from fedllm_bench.objectives.encoded import EncodedClients
@@ -251,6 +252,25 @@ def test_a_method_may_replace_the_gradients_of_each_client(tiny_model: Path, tmp
     updates = train(trainer(model, objective, hook=hook), team, moved(model))
     assert [norm(update.delta) > 0 for update in updates] == [True, False, True, True]
     assert [sorted(step) for step in hook.active] == [[0, 1, 2, 3], [0, 1, 2, 3], [1, 2, 3], [1, 2], [1, 2]]
+
+
+@pytest.mark.parametrize("method", ["ditto", "scaffold"])
+def test_every_pass_through_the_model_is_in_the_report(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    """Ditto's own model and the gradient at the anchor of SCAFFOLD's option I take as many passes again."""
+    model = language_model(tiny_model)
+    objective = sft(model)
+    team = learners(UNEQUAL, objective, tmp_path, STEPS)
+    twice = ALGORITHMS[method](**({"option": "I"} if method == "scaffold" else {}))
+    reports = []
+    for algorithm in (ALGORITHMS["fedavg"](), twice):
+        plan = LocalPlan(batch_size=3, clip_norm=1.0, optimizer=AdamW())
+        one = CohortTrainer(model, objective, algorithm.client, plan, 300, seed=7, beside=algorithm.beside)
+        updates = one.train(1, team, moved(model), algorithm.share_init(moved(model)), LR)
+        reports.append([update.report for update in updates])
+    for plain, both in zip(*reports, strict=True):
+        assert both.flops == pytest.approx(2 * plain.flops)
+        assert both.tokens == 2 * plain.tokens
+        assert (both.steps, both.trained_tokens, both.loss) == (plain.steps, plain.trained_tokens, plain.loss)
 
 
 # ------------------------------------------------------------------------------------------- batches

@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 from fedllm_bench import assets
-from fedllm_bench.check import check
+from fedllm_bench.check import check, require_cohort
 from fedllm_bench.clients import build_data, evaluated_clients, groups_of, trained_clients
 from fedllm_bench.examples import FederatedDataset
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.federation.algorithm import Algorithm
 from fedllm_bench.federation.channel import Pipeline, Terms
 from fedllm_bench.federation.keys import Keys
+from fedllm_bench.federation.needs import needs_of
 from fedllm_bench.federation.rounds import Executor, RoundPlan
 from fedllm_bench.federation.steps import dynamic_steps, fixed_steps
 from fedllm_bench.federation.trainer import CohortTrainer, LocalPlan
@@ -83,6 +84,7 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
     require_library(experiment.model.quantization)
     dataset = build_data(experiment, progress)
     members = trained_clients(experiment, dataset)
+    require_cohort(experiment.algorithm.name, algorithm, min(experiment.federation.cohort, len(members)))
     for example in dataset.load(members[0]).train[:1]:  # before the model is fetched and loaded
         of_kind(EXAMPLES[experiment.objective.name], example, experiment.objective.name)
     if experiment.model.base in BASE_ASSETS:
@@ -134,7 +136,7 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
         ),
         executor=EXECUTORS[experiment.executor.name](Worker(trainer, encoded, local_steps(experiment, len(members)))),
         compute=compute,
-        has_personal_models=bool(keys.private) or "per-client models" in algorithm.needs,
+        has_personal_models=bool(keys.private) or "per-client models" in needs_of(algorithm),
         groups=groups_of(experiment, dataset, evaluated),
     )
 

@@ -7,8 +7,10 @@ from typing import Any
 from fedllm_bench.errors import AssetError, ExperimentError
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.federation.algorithm import Algorithm
-from fedllm_bench.federation.needs import NEEDS, PRIVATE_DENIES, Part, refuse_without_meaning
+from fedllm_bench.federation.needs import KEPT_MOMENTS_DENY, NEEDS, PRIVATE_DENIES, Part, refuse_without_meaning
 from fedllm_bench.federation.privacy import require_order
+from fedllm_bench.model.source import require_known
+from fedllm_bench.model.templates import TEMPLATES
 from fedllm_bench.options import call, named, options_of, require_fitting
 from fedllm_bench.tables import (
     DATASETS,
@@ -23,7 +25,7 @@ from fedllm_bench.tables import (
     objective_builder,
 )
 
-__all__ = ["check", "require_data"]
+__all__ = ["check", "require_cohort", "require_data"]
 
 
 def check(experiment: Experiment) -> Algorithm:
@@ -35,6 +37,7 @@ def check(experiment: Experiment) -> Algorithm:
     for key, name, table in (
         ("data.name", experiment.data.name, DATASETS),
         ("objective.name", experiment.objective.name, OBJECTIVES),
+        ("objective.template", experiment.objective.template, TEMPLATES),
         ("local.optimizer", experiment.local.optimizer, OPTIMIZERS),
         ("executor.name", experiment.executor.name, EXECUTORS),
         ("model.quantization", experiment.model.quantization, QUANTIZATIONS),
@@ -42,6 +45,7 @@ def check(experiment: Experiment) -> Algorithm:
         ("local.draw", experiment.local.draw, DRAWS),
     ):
         named(key, name, table)
+    require_known(experiment.model.base)
     objective_builder(experiment)
     data = experiment.data
     # What `[data]` itself sets comes by position, what the table of the dataset's name sets by keyword.
@@ -54,13 +58,24 @@ def check(experiment: Experiment) -> Algorithm:
     require_order([spec for _, spec in channel_specs(experiment)])
     if experiment.federation.private:
         parts.append(Part("federation.private", PRIVATE_DENIES))
+    if experiment.local.keep_optimizer:
+        parts.append(Part("local.keep_optimizer", KEPT_MOMENTS_DENY))
     refuse_without_meaning(name, algorithm, parts)
-    if experiment.federation.cohort < algorithm.least_cohort:
-        raise ExperimentError(
-            f"{name} needs at least {algorithm.least_cohort} clients a round, not {experiment.federation.cohort}",
-            "raise federation.cohort",
-        )
+    require_cohort(name, algorithm, experiment.federation.cohort)
     return algorithm
+
+
+def require_cohort(method: str, algorithm: Algorithm, clients: int) -> None:
+    """Refuse rounds of fewer clients than a method cannot do without.
+
+    Raises:
+        ExperimentError: the method, and both numbers.
+    """
+    if clients < algorithm.least_cohort:
+        raise ExperimentError(
+            f"{method} needs at least {algorithm.least_cohort} clients a round, not {clients}",
+            "raise federation.cohort, and let as many clients take part",
+        )
 
 
 def require_data(experiment: Experiment) -> None:

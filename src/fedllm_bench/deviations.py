@@ -20,6 +20,7 @@ def deviations(experiment: Experiment) -> list[dict[str, Any]]:
     rows = []
     for option in inspect.signature(algorithm_builder(experiment)).parameters.values():
         here = experiment.algorithm.options.get(option.name, option.default)
+        here = tuple(here) if isinstance(here, list) else here
         if here != option.default:
             rows.append(_row(f"algorithm.{name}.{option.name}", option.default, here, "another variant of the method"))
     for key, (published, why) in DEPARTURES.items():

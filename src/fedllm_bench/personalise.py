@@ -10,6 +10,7 @@ from typing import Any
 from fedllm_bench import records
 from fedllm_bench.analysis.stats import Interval, mean_interval, paired_change
 from fedllm_bench.build import Parts, build, local_plan
+from fedllm_bench.environment import describe, require_same
 from fedllm_bench.errors import RunError
 from fedllm_bench.evaluate.heldout import evaluate
 from fedllm_bench.experiment import Experiment
@@ -64,7 +65,7 @@ def personalise(
         progress: shows the clients as they are done.
 
     Raises:
-        RunError: the folder holds no finished run.
+        RunError: the folder holds no finished run, or the base model or the data have changed since.
     """
     experiment = _finished(path)
     folder = RunFolder(path)
@@ -73,10 +74,12 @@ def personalise(
     out = folder.path / "personal.jsonl"
     with folder.locked():
         wanted = sorted({0.0, *weights})
+        records.keep(out, lambda _: True)  # without a line that a kill has torn
         done = [record for record in records.read(out) if {key: record[key] for key in settings} == settings]
         held = {(record["client"], record["weight"]) for record in done}
         recorded = json.loads(folder.environment.read_text(encoding="utf-8"))
         parts = build(experiment, recorded, progress)
+        require_same(recorded, describe(experiment, parts), folder.path)
         state = Checkpoints(folder.checkpoints, experiment.checkpoint.keep).newest()
         if state is None:
             raise RunError(f"{path} has no checkpoint that can be read", "run the experiment again")

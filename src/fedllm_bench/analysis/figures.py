@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib
@@ -27,7 +28,10 @@ GREY = "#888888"
 PALETTE = ("#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 STYLES = ("-", "--", ":", "-.")
 MOST_POINTS = 300  # clients drawn one by one
-LONG_NAME = 22  # characters; longer ones get a line of the legend each
+LONG_NAME = 22  # characters; longer ones get a line of the legend each, and several lines at an axis
+LEGEND_WIDTH = 52  # characters
+LONG_LABEL = 40  # characters of a line below an axis
+LINE = 0.16  # inches
 # matplotlib types its settings by their literal names, which no dict of ours could repeat.
 SETTINGS: Any = {
     "font.size": 9,
@@ -174,6 +178,9 @@ def _finished_by_round(figure: Figure, axes: Axes, what: str) -> bool:
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
     handles, labels = axes.get_legend_handles_labels()
     columns = 1 if max(map(len, labels)) > LONG_NAME else min(3, len(labels))
+    labels = ["\n".join(wrap(label, LEGEND_WIDTH)) for label in labels]
+    # Room below for a legend of several lines, so that the axes keep theirs.
+    figure.set_size_inches(SIZE[0], SIZE[1] + LINE * max(0, sum(1 + label.count("\n") for label in labels) / columns - 3))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.4)
     return True
 
@@ -216,7 +223,7 @@ def _strips(figure: Figure, values: Sequence[tuple[_Shown, list[float]]], what: 
         if len(found) <= MOST_POINTS:
             heights = place + scatter.uniform(-0.18, 0.18, len(found))
             axes.scatter(found, heights, s=7, color=one.look.color, alpha=0.55, linewidths=0, zorder=3)
-    axes.set_xlabel(what)
+    axes.set_xlabel("\n".join(wrap(what, LONG_LABEL)))
     axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
     return True
 
@@ -241,12 +248,18 @@ def _spent(figure: Figure, shown: Sequence[_Shown]) -> bool:
 
 def _rows(figure: Figure, shown: Sequence[_Shown], panels: int) -> list[Axes]:
     """Panels side by side with a row for each method, the first at the top, in a figure as high as they need."""
-    figure.set_size_inches(SIZE[0], 0.9 + 0.55 * len(shown))
+    names = [_on_lines(one.name) for one in shown]
+    figure.set_size_inches(SIZE[0], 0.9 + max(0.55, *(LINE * (2 + name.count("\n")) for name in names)) * len(shown))
     axes = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
-    # The algorithm on one line, its settings below.
-    axes[0].set_yticks(range(len(shown)), [one.name.replace(" ", "\n") for one in shown])
+    axes[0].set_yticks(range(len(shown)), names)
     axes[0].set_ylim(len(shown) - 0.5, -0.5)
     return axes
+
+
+def _on_lines(name: str) -> str:
+    """The algorithm on one line, its settings below."""
+    algorithm, _, settings = name.partition(" ")
+    return "\n".join([algorithm, *wrap(settings, LONG_NAME)])
 
 
 FIGURES: Mapping[str, tuple[str, Callable[[Figure, Sequence[_Shown]], bool]]] = {

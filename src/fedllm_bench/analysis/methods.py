@@ -18,7 +18,9 @@ __all__ = ["Method", "group", "held_out_curve", "training_curve"]
 REPEATS = ("name", "run_id", "seed", "checkpoint", "data.client", "data.client_samples", "data.drawn")
 # Local training may have a budget of its own for each client.
 LOCAL_REPEATS = (*REPEATS, "federation.rounds")
-# What decides the numbers of the base model.
+# Where they tell groups of runs apart only together with other settings, those suffice.
+DETAILS = ("data.groups", "data.options")
+# What decides the numbers of the base model: not the group, which only says whose numbers they are.
 BASE = ("data", "model.base", "model.quantization", "model.dtype", "objective", "evaluate")
 FIRST = {"base": 0, "local": 1}
 
@@ -158,25 +160,58 @@ def _named(
 
 
 def _telling(settings: Settings, rivals: Sequence[Settings]) -> Iterator[str]:
-    """`lr=0.0005` for each setting that not all rivals share."""
+    """`lr=0.0005` for each setting that not all rivals share; channels by their names alone."""
     keys = sorted({key for rival in rivals for key in rival})
-    differing = [key for key in keys if len({rival.get(key) for rival in rivals}) > 1]
-    for key in differing:
-        short = key.rpartition(".")[2]
-        alone = sum(other.rpartition(".")[2] == short for other in differing) == 1
-        yield f"{short if alone else key}={settings.get(key, 'none')}"
+    differing = [key for key in keys if _differs(key, rivals)]
+    brief = [key for key in differing if not _below(key, DETAILS)]
+    if len({tuple(rival.get(key) for key in brief) for rival in rivals}) == len(rivals):
+        differing = brief
+    # An option that is not given has the default of its builder, whatever that is.
+    told = [key for key in differing if key in settings or not _is_option(key)]
+    for key in told:
+        if key == "channel":
+            yield from [settings[key]] if settings[key] != "none" else []
+            continue
+        alone = sum(_short(other) == _short(key) for other in told) == 1
+        yield f"{_short(key) if alone else key}={settings.get(key, 'none')}"
+
+
+def _differs(key: str, rivals: Sequence[Settings]) -> bool:
+    """Whether rivals do; of a channel's options, whether those with the same channels do."""
+    found: dict[str | None, set[str | None]] = {}
+    for rival in rivals:
+        found.setdefault(rival.get("channel") if key.startswith("channel.") else None, set()).add(rival.get(key))
+    return any(len(values) > 1 for values in found.values())
+
+
+def _short(key: str) -> str:
+    """`lr` for `local.lr`, but `data` for `data.name`."""
+    return key.removesuffix(".name").rpartition(".")[2]
+
+
+def _is_option(key: str) -> bool:
+    return ".options." in key or key.startswith("channel.")
 
 
 def _settings(run: Run) -> Settings:
     repeats = LOCAL_REPEATS if run.algorithm == "local" else REPEATS
     # A run for each group of clients is one method: what it does within groups.
     return {
-        key: "each" if key == "data.group" else text for key, text in _flat(run.experiment) if not _below(key, repeats)
+        key: "each" if key == "data.group" else text
+        for key, text in _flat(_with_channels(run.experiment))
+        if not _below(key, repeats)
     }
 
 
+def _with_channels(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the names of the channels in order, and a table of options for each."""
+    channels = experiment.get("channel", ())
+    names = {"channel": [channel["name"] for channel in channels]}
+    return {**experiment, **names, **{f"channel.{place}": each["options"] for place, each in enumerate(channels)}}
+
+
 def _base_settings(run: Run) -> Settings:
-    return {key: text for key, text in _settings(run).items() if _below(key, BASE)}
+    return {key: text for key, text in _settings(run).items() if _below(key, BASE) and key != "data.group"}
 
 
 def _below(key: str, tables: Sequence[str]) -> bool:
@@ -195,6 +230,6 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return "+".join(_text(item) for item in value) or "none"
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping | bool):
         return json.dumps(value, separators=(",", ":"))
     return f"{value:g}" if isinstance(value, float) else str(value)

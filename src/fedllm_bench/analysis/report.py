@@ -20,6 +20,7 @@ from fedllm_bench.analysis.headline import headline
 from fedllm_bench.analysis.methods import Method, group
 from fedllm_bench.analysis.quantities import bytes_text, count_text, seconds_text
 from fedllm_bench.analysis.summary import Summary, caption, losses, summarise
+from fedllm_bench.analysis.tables import epsilon_text
 from fedllm_bench.store import replacing
 
 __all__ = ["render_report", "write_report"]
@@ -56,7 +57,7 @@ def render_report(methods: Sequence[Method], summaries: Sequence[Summary], drawi
     trained = [method for method in methods if method.base is not None]
     runs = [run for method in trained for run in method.runs]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(count=count_text, bytes=bytes_text, seconds=seconds_text)
+    environment.filters.update(count=count_text, bytes=bytes_text, seconds=seconds_text, epsilon=epsilon_text)
     template = environment.from_string(files("fedllm_bench.analysis").joinpath("report.html.j2").read_text("utf-8"))
     return template.render(
         title=", ".join(dict.fromkeys(str(run.experiment["name"]) for run in runs)),

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["FORMATS", "METHOD_COLUMNS", "Column", "column", "interval_text", "render"]
+__all__ = ["FORMATS", "METHOD_COLUMNS", "Column", "column", "epsilon_text", "interval_text", "render"]
 
 Row = Mapping[str, Any]
+
+GAP = 2  # characters between columns
+LONG_WORD = 20  # characters; a longer word may be broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +78,73 @@ def _text(rows: Sequence[Row], columns: Sequence[Column], note: str, width: int)
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for head in columns:
-        justify: Literal["left", "right"] = "right" if head.numeric else "left"
-        table.add_column(head.title, justify=justify, no_wrap=head.numeric, overflow="fold")
-    for row in rows:
-        # Text takes every character as it is; a plain string would be read as rich's markup.
-        table.add_row(*(Text(head.show(row)) for head in columns))
-    written = io.StringIO()
-    screen = Console(file=written, width=width, color_system=None, legacy_windows=False)
-    screen.print(table)
+    # Text takes every character as it is; a plain string would be read as rich's markup.
+    written = [_Written(head, [head.show(row) for row in rows]) for head in columns]
+    parts = list(_parts(written, width))
+    screen = Console(
+        file=io.StringIO(),
+        width=max([width, *(_line(_widths(part, width)) for part in parts)]),
+        color_system=None,
+        legacy_windows=False,
+    )
+    for number, part in enumerate(parts):
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        for each, wide in zip(part, _widths(part, width), strict=True):
+            justify: Literal["left", "right"] = "right" if each.head.numeric else "left"
+            table.add_column(each.head.title, justify=justify, width=wide, overflow="fold")
+        for cells in zip(*(each.cells for each in part), strict=True):
+            table.add_row(*map(Text, cells))
+        screen.print(*([""] if number else []), table, sep="\n")
     if note:
+        screen.width = width
         screen.print(Text(f"\n{note}"))
-    return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+    return "\n".join(line.rstrip() for line in screen.file.getvalue().splitlines())  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A column with its cells in words."""
+
+    head: Column
+    cells: Sequence[str]
+
+    @property
+    def most(self) -> int:
+        """Characters that it takes where nothing is broken."""
+        return max(len(line) for text in (self.head.title, *self.cells) for line in text.split("\n"))
+
+    @property
+    def least(self) -> int:
+        """Characters that it cannot do without: numbers stay whole, and so do words that are not very long."""
+        words = [len(word) for text in (self.head.title, *self.cells) for word in text.split()]
+        return self.most if self.head.numeric else min(max(words, default=0), LONG_WORD)
+
+
+def _parts(columns: Sequence[_Written], width: int) -> Iterator[list[_Written]]:
+    """The columns in as many tables as they need to fit, each beginning with the first column."""
+    part: list[_Written] = []
+    for each in columns:
+        if len(part) > 1 and _line([other.least for other in (*part, each)]) > width:
+            yield part
+            part = [columns[0]]
+        part.append(each)
+    yield part
+
+
+def _widths(columns: Sequence[_Written], width: int) -> list[int]:
+    """What each column gets: its least, and of what is left first the columns that lack little."""
+    found = [each.least for each in columns]
+    left = max(0, width - _line(found))
+    lacking = sorted(range(len(columns)), key=lambda place: columns[place].most - found[place])
+    for sharing, place in zip(range(len(columns), 0, -1), lacking, strict=True):
+        more = min(columns[place].most - found[place], left // sharing)
+        found[place] += more
+        left -= more
+    return found
+
+
+def _line(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
 def _markdown(rows: Sequence[Row], columns: Sequence[Column], note: str, width: int) -> str:
@@ -152,9 +209,16 @@ def interval_text(form: str) -> Callable[[Any], str]:
     return words
 
 
+def epsilon_text(epsilon: float | None) -> str:
+    """Two decimals where they say it; `none` where nothing is guaranteed."""
+    if epsilon is None:
+        return "none"
+    return f"{epsilon:.2f}" if 0.01 <= epsilon < 1000 else f"{epsilon:.2g}"
+
+
 def privacy_text(spent: Row) -> str:
     """The epsilon that is guaranteed, over the one that is claimed if somebody claims one."""
-    guaranteed = "none" if spent["epsilon"] is None else f"{spent['epsilon']:.2f}"
+    guaranteed = epsilon_text(spent["epsilon"])
     claimed = spent.get("claimed_epsilon")
     return guaranteed if claimed is None else f"{guaranteed}\nclaimed\n{claimed:g}"
 
@@ -163,12 +227,12 @@ METHOD_COLUMNS = (
     Column("method", _method, numeric=False),
     column("held-out\nloss", "held_out_loss", interval_text(".3f"), numeric=True),
     column("change\nto base", "difference_to_base", interval_text("+.3f"), numeric=True),
+    column("epsilon", "privacy", privacy_text, numeric=True, optional=True),
     column("perplexity", "perplexity", "{:.1f}".format, numeric=True, optional=True),
     column("token\nacc.", "token_accuracy", "{:.1%}".format, numeric=True, optional=True),
     column("pair\nacc.", "pair_accuracy", "{:.1%}".format, numeric=True, optional=True),
     column("margin", "margin", "{:+.3f}".format, numeric=True, optional=True),
     column("own\nmodel", "personal_loss", interval_text(".3f"), numeric=True, optional=True),
-    column("epsilon", "privacy", privacy_text, numeric=True, optional=True),
     column("worst\n10%", "worst_decile_loss", "{:.3f}".format, numeric=True),
-    column("own\nclient", "own_client_loss", "{:.3f}".format, numeric=True),
+    column("own\nclient", "own_client_loss", "{:.3f}".format, numeric=True, optional=True),
 )

@@ -56,8 +56,9 @@ def run(
     Runs that are complete are left alone; interrupted ones go on where they stopped.
     """
     from fedllm_bench.experiment import load
+    from fedllm_bench.sweep import swept
 
-    experiments = load(file, overrides, seeds, preset, plugins)
+    experiments = swept(load(file, overrides, seeds, preset, plugins))
     if dry_run:
         _print_plan(experiments, above, form)
     else:
@@ -75,8 +76,9 @@ def quickstart(overrides: tuple[str, ...], above: Path, form: str) -> None:
     """
     from fedllm_bench.analysis.report import write_report
     from fedllm_bench.experiment import load
+    from fedllm_bench.sweep import swept
 
-    folders = _execute(load(quickstart_file(), overrides), above, form)
+    folders = _execute(swept(load(quickstart_file(), overrides)), above, form)
     report = write_report(folders, folders[0].parent / "report.html")
     click.echo(f"report: {report}", err=True)
 
@@ -94,16 +96,21 @@ def experiments_folder() -> Path:
 
 
 def _execute(experiments: Sequence["Experiment"], above: Path, form: str) -> list[Path]:
+    from fedllm_bench.check import check, require_data
     from fedllm_bench.commands.results import print_table
     from fedllm_bench.progress import progress_on
     from fedllm_bench.run import execute
 
+    for experiment in experiments:  # all, before the first one starts
+        check(experiment)
+        require_data(experiment)
     progress = progress_on()
+    labels = _labels(experiments)
     folders: list[Path] = []
     for number, experiment in enumerate(experiments, start=1):
         which = ", ".join(
             part
-            for part in (experiment.algorithm.name, _chosen(experiment), f"seed {experiment.seed}", experiment.run_id)
+            for part in (labels[experiment.run_id], _chosen(experiment), f"seed {experiment.seed}", experiment.run_id)
             if part is not None
         )
         state = _state(experiment, above)
@@ -125,45 +132,56 @@ def _print_plan(experiments: Sequence["Experiment"], above: Path, form: str) -> 
     def quantity(title: str, key: str, words: Callable[[float], str]) -> Column:
         return column(title, key, words, numeric=True, nothing="unknown")
 
-    rows = [_plan(experiment, above, asdict(estimate(experiment))) for experiment in experiments]
+    labels = _labels(experiments)
+    rows = [
+        {
+            "method": experiment.algorithm.name,
+            "label": labels[experiment.run_id],
+            "clients_chosen": _chosen(experiment),
+            "seed": experiment.seed,
+            "run_id": experiment.run_id,
+            **asdict(estimate(experiment)),
+            "state": _state(experiment, above),
+        }
+        for experiment in experiments
+    ]
     columns = (
-        Column("method", _method_and_clients, numeric=False),
+        Column("method", _label_and_clients, numeric=False),
         column("seed", "seed", numeric=True),
         column("run", "run_id"),
         quantity("steps", "steps", count_text),
         quantity("tokens", "tokens", count_text),
-        quantity("up", "bytes_up", bytes_text),
+        quantity("sent up", "bytes_up", bytes_text),
         quantity("memory", "memory_bytes", bytes_text),
         column("state", "state"),
     )
     note = f"Estimates for {len(rows)} runs in {above / experiments[0].name}."
     if any(row["missing"] for row in rows):
-        note += " The rest is known once model and data are here: see fedllm-bench assets list."
+        note += " The rest is known once model and data are here: see the hints, and fedllm-bench assets list."
     print_rows(rows, columns, form, note)
     for missing in dict.fromkeys(what for row in rows for what in row["missing"]):
         click.echo(f"hint: {missing}", err=True)
 
 
-def _plan(experiment: "Experiment", above: Path, estimated: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "method": experiment.algorithm.name,
-        "clients_chosen": _chosen(experiment),
-        "seed": experiment.seed,
-        "run_id": experiment.run_id,
-        **estimated,
-        "state": _state(experiment, above),
-    }
+def _labels(experiments: Sequence["Experiment"]) -> dict[str, str]:
+    """Run id to what the tables will call the method: its name, and the settings that tell it from the others."""
+    from fedllm_bench.analysis.frames import Run
+    from fedllm_bench.analysis.methods import group
+
+    planned = [
+        Run(Path(each.run_id), each.model_dump(mode="json"), {}, (), (), (), complete=False) for each in experiments
+    ]
+    return {run.path.name: method.name for method in group(planned) for run in method.runs}
 
 
-def _method_and_clients(row: Mapping[str, Any]) -> str:
-    return "\n".join(part for part in (row["method"], row["clients_chosen"]) if part is not None)
+def _label_and_clients(row: Mapping[str, Any]) -> str:
+    return "\n".join(part for part in (row["label"], row["clients_chosen"]) if part is not None)
 
 
 def _chosen(experiment: "Experiment") -> str | None:
-    """Which clients a run is about, where the experiment chooses among them, and what its updates go through."""
+    """Which clients a run is about, where the experiment chooses among them."""
     data = experiment.data
     parts = [
-        *(channel.name for channel in experiment.channel),
         data.group,
         data.client,
         None if data.client_samples is None else f"size {data.client_samples}",

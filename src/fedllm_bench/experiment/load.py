@@ -64,9 +64,9 @@ def resolve(
     changes = [nest(*override(text)) for text in overrides]
     if seeds:
         changes.append({"seed": list(seeds)})
-    document = {**document, **({} if preset is None else {"preset": preset})}
-    document["plugins"] = plugin_tables(document.get("plugins", []), source, folder, plugins)
-    under = _preset(document.get("preset"), source)
+    if preset is not None:
+        changes.append({"preset": preset})
+    document = {**document, "plugins": plugin_tables(document.get("plugins", []), source, folder, plugins)}
     variants = document.pop("variant", [{}])
     if not isinstance(variants, list) or not all(isinstance(variant, dict) for variant in variants):
         raise refuse(source, [Problem(("variant",), "expected [[variant]] tables")], [])
@@ -77,10 +77,10 @@ def resolve(
     problems: list[Problem] = []
     experiments: dict[str, Experiment] = {}
     for variant in variants:
-        merged = merge(merge(under, document), variant)
+        asked = merge(document, variant)
         for change in changes:
-            merged = merge(merged, change)
-        for single in expand(merged, SWEEPABLE):
+            asked = merge(asked, change)
+        for single in expand(merge(_preset(asked.get("preset"), source), asked), SWEEPABLE):
             resolved = _gather_options(single)
             try:
                 experiment = Experiment.model_validate(resolved)
@@ -110,6 +110,11 @@ def _read(file: FilePath) -> Document:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ExperimentError(f"{file}: no such experiment file") from error
+    except IsADirectoryError as error:
+        raise ExperimentError(
+            f"{file} is a folder",
+            "name the experiment's .toml file, also to continue a run; folders of runs are for table and report",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{file}: cannot be read ({error})") from error
     except tomllib.TOMLDecodeError as error:  # the message names line and column
@@ -151,10 +156,6 @@ def _channel(table: Any) -> Any:
 def _is_option_table(key: str, value: Any, fields: frozenset[str]) -> bool:
     # `options` is where the chosen table ends up: in a file it would be a builder of that name.
     return key == "options" or (isinstance(value, dict) and key not in fields)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _unused_options(documents: Sequence[Document]) -> Iterator[Problem]:

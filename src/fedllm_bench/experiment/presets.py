@@ -40,7 +40,10 @@ PRESETS: Mapping[str, Document] = {
 # Settings whose value changes what is computed against the published definition: dotted key -> what is published, and
 # why another value departs from it. Options of methods are told from their builders' defaults.
 DEPARTURES: Mapping[str, tuple[Any, str]] = {
-    "federation.sampling": ("fixed", "cohorts are a function of the round number alone, the same for every seed"),
+    "federation.sampling": (
+        "fixed",
+        "cohorts vary in size (poisson), or are a function of the round number alone, the same for every seed (paper)",
+    ),
     "local.optimizer": ("adamw", "another local optimizer; in adamw_hf epsilon stands outside the bias correction"),
     "local.draw": ("shuffled", "a round's samples are a function of the round number and the client's size alone"),
     "local.accumulation": (1, "groups of samples count the same however many tokens they have"),

@@ -57,7 +57,7 @@ class Channel(Protocol):
 
     @property
     def releases_empty(self) -> bool:
-        """Whether a round in which nobody arrives changes the model all the same, by noise on zeros."""
+        """Whether the merged update stands for the expected cohort, whoever arrives: a round without anybody counts."""
         ...
 
     def init(self) -> Tensors:

@@ -18,6 +18,9 @@ from fedllm_bench.federation.channel import Direct, Sent, Terms
 __all__ = ["Blocks", "Codec", "Compressed", "Largest", "Quantize", "TopK"]
 
 _SCALE = np.dtype("<f4")
+_KEPT_BACK = {
+    "new factors": "what a client could not send would be added to an update of others (unless error_feedback = false)"
+}
 
 
 class Codec(Protocol):
@@ -148,7 +151,7 @@ class Quantize:
 
     @property
     def denies(self) -> Mapping[str, str]:
-        return {}
+        return _KEPT_BACK if self.error_feedback else {}
 
     def bind(self, terms: Terms) -> Compressed:
         return Compressed(Blocks(self.bits, self.block, self.rounding == "stochastic"), self.error_feedback)
@@ -175,7 +178,7 @@ class TopK:
 
     @property
     def denies(self) -> Mapping[str, str]:
-        return {}
+        return _KEPT_BACK if self.error_feedback else {}
 
     def bind(self, terms: Terms) -> Compressed:
         return Compressed(Largest(self.share), self.error_feedback)

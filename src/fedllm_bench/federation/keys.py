@@ -40,19 +40,21 @@ class Keys:
         return {name: value for name, value in tensors.items() if self.leaves(name)}
 
     def require_sense(self, names: Iterable[str]) -> None:
-        """Refuse patterns that match nothing or leave nothing to share.
+        """Refuse patterns that match nothing that trains, or leave nothing to share.
 
         Args:
             names: of the adapter's tensors.
 
         Raises:
-            ExperimentError: a pattern matches no tensor, or nothing would leave a client.
+            ExperimentError: a pattern matches no tensor that trains, or nothing would leave a client.
         """
         found = list(names)
+        trained = [name for name in found if self.trains(name)]
         for pattern in self.private:
-            if not any(fnmatchcase(name, pattern) for name in found):
+            if not any(fnmatchcase(name, pattern) for name in trained):
                 raise ExperimentError(
-                    f"federation.private: {pattern!r} matches no tensor", f"tensors are {found[0]}, ..."
+                    f"federation.private: {pattern!r} matches no tensor that trains",
+                    f"tensors are {', '.join(trained[:1]) or 'none'}, ...",
                 )
         if not any(self.leaves(name) for name in found):
             raise Meaningless(

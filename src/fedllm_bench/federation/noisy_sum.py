@@ -105,10 +105,7 @@ class NoisySum:
     claimed_epsilon: float | None = None
 
     uniform = True
-
-    @property
-    def releases_empty(self) -> bool:
-        return self.noise > 0
+    releases_empty = True
 
     @property
     def cohort(self) -> int:
@@ -120,7 +117,7 @@ class NoisySum:
 
     def up(self, sent: Sent, state: Tensors, rng: np.random.Generator) -> Sent:
         bound = self._bound(state)
-        tensors = clipped(sent.tensors, bound) if bound else dict(sent.tensors)
+        tensors = clipped(sent.tensors, bound) if self.clip else dict(sent.tensors)
         size = sent.bytes + (_FACTOR_BYTES if sent.bytes != nbytes(sent.tensors) else 0)
         if self.adaptive:
             tensors[BELOW] = torch.tensor([0.5 if norm(sent.tensors) <= bound else -0.5])
@@ -179,7 +176,7 @@ class NoisySum:
     def _noisy(self, tensors: Tensors, factor: float, bound: float, rng: np.random.Generator) -> dict[str, Tensor]:
         """Each tensor with `factor` times the noise that the sum is to have."""
         normal = NORMALS[self.randomness]
-        spread = dict.fromkeys(tensors, self.update_noise * (bound or 1.0) * factor)
+        spread = dict.fromkeys(tensors, self.update_noise * (bound if self.clip else 1.0) * factor)
         if self.adaptive:
             spread[BELOW] = self.adaptive.count_noise * factor
         return {

@@ -119,24 +119,28 @@ DENIED: Mapping[str, str] = {
 
 
 def require_order(specs: Sequence[ChannelSpec]) -> None:
-    """Refuse compression between clipping and the server's noise: what is decoded may be longer than the bound.
+    """Refuse what would take the ground from under a guarantee of the noisy sum.
 
-    After noise that clients add themselves, compression is allowed: what is done to noisy numbers reveals no more.
+    What is decoded may be longer than the bound that the server's noise is for. Nor may messages be cut or rounded that
+    carry a client's share of the noise: the noise of all protects the sum of what they had before, and no other sum.
 
     Args:
         specs: of an experiment's channels, in its order.
 
     Raises:
-        ExperimentError: a compressor comes after central client-level privacy.
+        ExperimentError: a compressor comes after the channel that makes the sum noisy, or there are two of those.
     """
-    central = False
+    protected = False
     for spec in specs:
-        if central and isinstance(spec, Quantize | TopK):
+        if protected and isinstance(spec, Quantize | TopK):
             raise ExperimentError(
-                "channel: compression after client-dp can make an update longer than the bound that its noise is for",
-                "put the compression before client-dp",
+                "channel: compression after clipping and noise takes away what they guarantee: decoded numbers can be "
+                "longer than the bound, and lack noise",
+                "put the compression before it",
             )
-        central = central or (isinstance(spec, ClientDP) and spec.placement == "central")
+        if protected and spec.denies is DENIED:
+            raise ExperimentError("channel: two of them clip updates and make their sum noisy", "keep one of them")
+        protected = protected or spec.denies is DENIED
 
 
 def _split(noise: float, count_noise: float) -> float:

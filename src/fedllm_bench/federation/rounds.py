@@ -128,7 +128,7 @@ def run_round(
 ) -> tuple[RunState, RoundRecord]:
     """Sample a cohort, train it, merge what arrives and step the server.
 
-    A client whose update is not finite is rejected and recorded; the others go on.
+    A client whose update, or what it would keep, is not finite is rejected and recorded; the others go on.
 
     Args:
         plan: what is fixed over the run.
@@ -218,9 +218,10 @@ class _Merger:
     def take(self, update: Update) -> None:
         self.reports.append(update.report)
         sent = {**prefixed("delta", update.delta), **prefixed("extra", update.extra)}
-        if not all_finite(sent):
-            self.rejected[update.client] = "rejected: non-finite update"
-            return
+        for what, tensors in (("update", sent), ("own tensors", update.own)):
+            if not all_finite(tensors):
+                self.rejected[update.client] = f"rejected: non-finite {what}"
+                return
         arrived = self._through_channel(update.client, sent)
         self.bytes_up += arrived.bytes
         self.norms[update.client] = norm(update.delta)
@@ -252,7 +253,7 @@ class _Merger:
         used, channel = plan.channel.merged(mean, self._taken, state.channel, draw)
         delta, extra = unprefixed("delta", used), unprefixed("extra", used)
         adapter, server = apply_update(plan.algorithm.server, state.adapter, delta, state.server, self._round)
-        # Where the channel hides who arrived, their number is the one that is expected.
+        # Where the channel hides who arrived, the mean is over the number that is expected.
         count = min(plan.cohort, len(plan.members)) if plan.channel.releases_empty else self._taken
         shared = plan.algorithm.share_step(state.shared, extra, count, len(plan.members))
         for client, model in merged.personal.items():

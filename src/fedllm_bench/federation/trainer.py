@@ -19,9 +19,11 @@ from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.layout import plan_micro_batches
 from fedllm_bench.objectives.encoded import EncodedPart
 from fedllm_bench.objectives.protocol import Objective, Row
-from fedllm_bench.tensors import Tensors
+from fedllm_bench.tensors import Tensors, prefixed, unprefixed
 
 __all__ = ["CohortTrainer", "Draw", "Learner", "LocalPlan", "batches_of_the_paper", "shuffled_batches"]
+
+_BESIDE = "beside"
 
 # (seed, round, client's name, examples it has, batch size, steps) -> the examples of each step.
 Draw = Callable[[int, int, str, int, int, int], list[list[int]]]
@@ -187,8 +189,8 @@ class CohortTrainer:
         starts = [{} if self.beside else personal_model(learner.own) for learner in team]
         stack = AdapterStack([{**lesson.anchor, **start} for start in starts], self.model.device, self.keys.trains)
         memory = self.plan.optimizer.start(stack, [learner.own if keep else {} for learner in team])
-        ctx, tallies = self._steps(lesson, stack, memory, self.hook, self.keys.leaves)
-        beside = [{} for _ in team] if self.beside is None else self._train_beside(lesson, self.beside)
+        ctx, tallies, others = self._steps(lesson, stack, memory, self.hook, self.keys.leaves)
+        beside, more = ([{} for _ in team], []) if self.beside is None else self._train_beside(lesson, self.beside)
         updates = []
         for position, learner in enumerate(team):
             end = stack.one(position)
@@ -197,25 +199,37 @@ class CohortTrainer:
             stays = {name: value for name, value in end.items() if self.keys.is_private(name)}
             own = {
                 **done.own,
-                **kept_personal({**stays, **beside[position]}),
+                **kept_personal(stays),
+                **beside[position],
                 **(self.plan.optimizer.state(memory, position) if keep else {}),
             }
-            report = _report(learner, position, tallies[: learner.steps])
+            report = _report(learner, position, tallies[: learner.steps], [*others, *more])
             updates.append(Update(learner.client, float(len(learner.rows)), done.delta, done.extra, own, report))
         return updates
 
-    def _train_beside(self, lesson: _Lesson, hook: ClientHook) -> list[dict[str, Tensor]]:
-        """Each client's model of its own after as many steps on the same examples."""
-        starts = [{**lesson.anchor, **personal_model(learner.own)} for learner in lesson.team]
+    def _train_beside(self, lesson: _Lesson, hook: ClientHook) -> tuple[list[dict[str, Tensor]], list[_Tally]]:
+        """What each client keeps of a model of its own after as many steps on the same examples, and their tallies."""
+        team, keep = lesson.team, self.plan.keep_optimizer
+        starts = [{**lesson.anchor, **personal_model(learner.own)} for learner in team]
         stack = AdapterStack(starts, self.model.device, self.keys.trains)
-        memory = self.plan.optimizer.start(stack, [{} for _ in lesson.team])
-        self._steps(lesson, stack, memory, hook, self.keys.trains)
-        return [stack.one(position) for position in range(len(lesson.team))]
+        memory = self.plan.optimizer.start(
+            stack, [unprefixed(_BESIDE, learner.own) if keep else {} for learner in team]
+        )
+        _, tallies, others = self._steps(lesson, stack, memory, hook, self.keys.trains)
+        moments = [self.plan.optimizer.state(memory, position) if keep else {} for position in range(len(team))]
+        kept = [
+            {**kept_personal(stack.one(position)), **prefixed(_BESIDE, own)} for position, own in enumerate(moments)
+        ]
+        return kept, [*tallies, *others]
 
     def _steps(
         self, lesson: _Lesson, stack: AdapterStack, memory: Memory, hook: ClientHook, seen: Callable[[str], bool]
-    ) -> tuple[TrainContext, list[_Tally]]:
-        """Take every learner's steps; the hook sees the tensors whose names `seen` accepts."""
+    ) -> tuple[TrainContext, list[_Tally], list[_Tally]]:
+        """Take every learner's steps; the hook sees the tensors whose names `seen` accepts.
+
+        Returns:
+            What the hook was given, the tallies of the steps, and those of passes before the first.
+        """
         team = lesson.team
         params = {name: value for name, value in stack.trained.items() if seen(name)}
         grads = {name: value for name, value in stack.grads.items() if seen(name)}
@@ -232,8 +246,10 @@ class CohortTrainer:
         )
         with torch.no_grad():
             hook.start(ctx, params)
+        before: list[_Tally] = []
         if hook.wants_gradient_at_anchor:
-            ctx = replace(ctx, at_anchor=self._mean_gradient(lesson, stack, grads))
+            at_anchor, before = self._mean_gradient(lesson, stack, grads)
+            ctx = replace(ctx, at_anchor=at_anchor)
         tallies: list[_Tally] = []
         for step in range(team[0].steps):
             count = sum(step < learner.steps for learner in team)
@@ -244,17 +260,20 @@ class CohortTrainer:
                 stack.clip(self.plan.clip_norm)
             self.plan.optimizer.step(stack, memory, count, lesson.lr)
             hook.after_step(now, params, lesson.lr)
-        return ctx, tallies
+        return ctx, tallies, before
 
-    def _mean_gradient(self, lesson: _Lesson, stack: AdapterStack, grads: Tensors) -> dict[str, Tensor]:
-        """Each client's gradient where it starts, averaged over its steps' batches, (clients, ...)."""
+    def _mean_gradient(
+        self, lesson: _Lesson, stack: AdapterStack, grads: Tensors
+    ) -> tuple[dict[str, Tensor], list[_Tally]]:
+        """Each client's gradient where it starts, averaged over its steps' batches, (clients, ...); and the tallies."""
         sums = {name: torch.zeros_like(value) for name, value in grads.items()}
+        tallies = []
         for step in range(lesson.team[0].steps):
-            self._gradients(stack, lesson, step)
+            tallies.append(self._gradients(stack, lesson, step))
             for name, value in grads.items():
                 sums[name] += value
         steps = torch.tensor([learner.steps for learner in lesson.team], device=self.model.device)
-        return {name: value / expand(steps, value) for name, value in sums.items()}
+        return {name: value / expand(steps, value) for name, value in sums.items()}, tallies
 
     def _gradients(self, stack: AdapterStack, lesson: _Lesson, step: int) -> _Tally:
         """Accumulate each client's gradient of its own mean loss over its rows of this step."""
@@ -289,7 +308,8 @@ class CohortTrainer:
         return _Tally(loss, weight.view(width, groups).sum(1), tokens, flops)
 
 
-def _report(learner: Learner, position: int, tallies: Sequence[_Tally]) -> ClientReport:
+def _report(learner: Learner, position: int, tallies: Sequence[_Tally], others: Sequence[_Tally]) -> ClientReport:
+    """What is known about a learner's steps; passes that made no step of the shared model count as work alone."""
     losses = [float(tally.loss[position]) for tally in tallies]
     weights = [float(tally.weight[position]) for tally in tallies]
     means = [loss / weight for loss, weight in zip(losses, weights, strict=True)]
@@ -297,11 +317,11 @@ def _report(learner: Learner, position: int, tallies: Sequence[_Tally]) -> Clien
         client=learner.client,
         samples=len(learner.rows),
         steps=len(tallies),
-        tokens=int(sum(float(tally.tokens[position]) for tally in tallies)),
+        tokens=int(sum(float(tally.tokens[position]) for tally in [*tallies, *others])),
         trained_tokens=int(sum(weights)),
         loss_first=means[0] if means else None,
         loss_last=means[-1] if means else None,
         loss=sum(losses) / sum(weights) if means else None,
-        flops=sum(float(tally.flops[position]) for tally in tallies),
+        flops=sum(float(tally.flops[position]) for tally in [*tallies, *others]),
         notes=learner.rows.notes,
     )

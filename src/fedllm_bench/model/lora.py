@@ -3,7 +3,7 @@
 y_t = W x_t + (alpha / rank) * B_c A_c x_t, with c the client that token t belongs to (Hu et al. 2021, section 4.1).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -258,8 +258,3 @@ def _spread(grad: Tensor, stack: Tensor, route: Route, scale: float) -> Tensor:
     full = torch.zeros_like(stack)
     full[list(route.clients)] = scaled
     return full
-
-
-def stack(adapters: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Adapters of several clients as one dict of tensors (clients, ...)."""
-    return {name: torch.stack([adapter[name] for adapter in adapters]) for name in adapters[0]}

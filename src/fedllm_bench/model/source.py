@@ -7,7 +7,7 @@ from fedllm_bench import assets
 from fedllm_bench.errors import ModelError
 from fedllm_bench.folders import build_folder
 
-__all__ = ["BASE_ASSETS", "fingerprint", "resolve"]
+__all__ = ["BASE_ASSETS", "fingerprint", "require_known", "resolve"]
 
 # Short names of base models -> the asset that holds them.
 BASE_ASSETS = {"smollm2-135m": "smollm2-135m-gguf"}
@@ -31,12 +31,23 @@ def resolve(base: str) -> Path:
         if not list(path.glob("*.safetensors")):
             raise ModelError(f"{path} holds no .safetensors file", "save the model with safe_serialization=True")
         return path
-    if base.count("/") == 1 and not base.startswith((".", "/", "~")):
-        return assets.obtain(_hub_model(base))
-    raise ModelError(
-        f"base model {base!r} is neither a known name nor a folder nor a hub name",
-        f"use one of {', '.join(BASE_ASSETS)}, a folder with safetensors, a .gguf file, or org/name",
-    )
+    require_known(base)
+    return assets.obtain(_hub_model(base))
+
+
+def require_known(base: str) -> None:
+    """Refuse what can be no base model: neither a short name, nor a path that is there, nor a name on the hub.
+
+    Raises:
+        ModelError: the name, and what would do.
+    """
+    hub_name = base.count("/") == 1 and not base.startswith((".", "/", "~"))
+    path = Path(base).expanduser()
+    if base not in BASE_ASSETS and not hub_name and not path.is_dir() and not (path.is_file() and path.suffix == ".gguf"):
+        raise ModelError(
+            f"base model {base!r} is neither a known name nor a folder nor a hub name",
+            f"use one of {', '.join(BASE_ASSETS)}, a folder with safetensors, a .gguf file, or org/name",
+        )
 
 
 def _hub_model(repository: str) -> assets.Asset:

@@ -26,7 +26,9 @@ def flora(weighting: str = "size") -> Algorithm:
         weighting: p_i as in fedavg.
     """
     one_of("weighting", weighting, WEIGHTINGS)
-    return Algorithm(aggregate=at_once(_fresh_each_round), uniform=weighting == "uniform", needs=_NEEDS)
+    return Algorithm(
+        aggregate=at_once(_fresh_each_round), uniform=weighting == "uniform", needs=_NEEDS | {"new factors"}
+    )
 
 
 def fedex_lora(weighting: str = "uniform") -> Algorithm:

@@ -98,7 +98,7 @@ def flexlora(ranks: tuple[float, ...] = _SHARES, weighting: str = "size") -> Alg
         taken=truncated.taken,
         aggregate=at_once(_leading_components),
         uniform=weighting == "uniform",
-        needs=_NEEDS,
+        needs=_NEEDS | {"new factors"},
     )
 
 
