@@ -143,9 +143,72 @@ def test_an_option_that_one_variant_lacks_is_none_there(tmp_path: Path) -> None:
 def test_channels_that_differ_tell_variants_apart(tmp_path: Path) -> None:
     write_run(tmp_path, experiment(channel=[{"name": "client-dp", "options": {"clip": 0.1}}]))
     write_run(tmp_path, experiment())
-    names = [name for name in rows(tmp_path) if name != "base"]
-    assert len(names) == 2
-    assert any("client-dp" in name for name in names)
+    assert set(rows(tmp_path)) == {"base", "fedavg", "fedavg client-dp"}
+
+
+def test_options_of_a_channel_tell_apart_those_that_have_it(tmp_path: Path) -> None:
+    for clip in (0.1, 0.3):
+        options = {"clip": clip, "delta": 1e-5, "adaptive": clip > 0.2}
+        write_run(tmp_path, experiment(channel=[{"name": "client-dp", "options": options}]))
+    write_run(tmp_path, experiment(channel=[{"name": "top-k", "options": {"share": 0.1}}]))
+    assert set(rows(tmp_path)) == {
+        "base",
+        "fedavg client-dp adaptive=false clip=0.1",
+        "fedavg client-dp adaptive=true clip=0.3",
+        "fedavg top-k",
+    }
+
+
+def test_an_option_that_is_not_given_is_not_called_none(tmp_path: Path) -> None:
+    write_run(tmp_path, experiment(algorithm={"name": "fedprox", "options": {"mu": 0.1}}))
+    write_run(tmp_path, experiment(algorithm={"name": "fedprox"}))
+    assert set(rows(tmp_path)) == {"base", "fedprox", "fedprox mu=0.1"}
+
+
+def test_a_plugin_that_was_edited_tells_runs_apart_in_few_characters(tmp_path: Path) -> None:
+    for digit in "12":
+        plugin = {"file": "/a/folder/own.py", "sha256": digit * 64, "offers": ["fedavg"]}
+        write_run(tmp_path, experiment(plugins=[plugin]))
+    assert {"fedavg plugins=own.py@111111", "fedavg plugins=own.py@222222"} <= set(rows(tmp_path))
+
+
+def test_datasets_are_told_apart_by_name_where_that_suffices(tmp_path: Path) -> None:
+    for name in ("fed-aya", "fed-aya-wide"):
+        groups = {"romance": ["French", "Italian"]} if name == "fed-aya-wide" else {}
+        write_run(tmp_path, experiment(data={"name": name, "groups": groups, "options": {"file": f"{name}.json"}}))
+    assert {"fedavg data=fed-aya", "fedavg data=fed-aya-wide"} <= set(rows(tmp_path))
+
+
+def test_there_is_one_base_model_whoever_trains_from_it_and_whenever_it_is_scored(tmp_path: Path) -> None:
+    write_run(tmp_path, experiment())
+    write_run(tmp_path, experiment(data={"pool": True}))
+    write_run(tmp_path, experiment(data={"cap": 10}))
+    write_run(tmp_path, experiment(evaluate={"every": 1}))
+    assert [name for name in rows(tmp_path) if name.startswith("base")] == ["base"]
+
+
+def test_a_run_that_was_refused_before_it_began_is_in_no_table(tmp_path: Path) -> None:
+    write_run(tmp_path, experiment())
+    refused = write_run(tmp_path, experiment(algorithm={"name": "krum"}), rounds=0, complete=False)
+    (refused / "environment.json").unlink()
+    assert set(rows(tmp_path)) == {"base", "fedavg"}
+    assert [run.algorithm for run in read_runs([refused])] == ["krum"]
+
+
+def test_rows_over_different_clients_are_told(tmp_path: Path) -> None:
+    write_run(tmp_path, experiment())
+    write_run(tmp_path, experiment(algorithm={"name": "fedprox"}))
+    same = caption(group(read_runs([tmp_path])))
+    write_run(tmp_path, experiment(evaluate={"clients": 5, "every": 2}), clients=5)
+    different = caption(group(read_runs([tmp_path])))
+    assert "Not all rows are over the same clients" not in same
+    assert "Not all rows are over the same clients" in different
+
+
+def test_runs_that_score_nobody_say_so(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, experiment(), clients=20)
+    (folder / "evaluations.jsonl").unlink()
+    assert "Nothing was scored" in caption(group(read_runs([folder])))
 
 
 def test_checkpoint_settings_do_not_make_a_variant(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ SPENT = {
     "noise_multiplier": 0.6,
     "clip": 0.1,
     "reason": None,
+    "assumes": ["who is in a cohort stays secret"],
 }
 
 
@@ -121,6 +122,7 @@ def test_the_epsilon_that_is_guaranteed_is_shown(tmp_path: Path, changes: Any, c
     assert note in caption(methods)
     page = write_report([folder], tmp_path / "report.html").read_text()
     assert "<h2>Privacy</h2>" in page
+    assert ("It holds as long as: who is in a cohort stays secret." in page) == (cell != "none")
 
 
 def test_the_report_lists_departures_from_published_definitions(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fedllm_bench.analysis.frames import read_runs
 from fedllm_bench.analysis.methods import group
 from fedllm_bench.analysis.quantities import bytes_text, count_text, seconds_text
 from fedllm_bench.analysis.summary import summarise
-from fedllm_bench.analysis.tables import METHOD_COLUMNS, column, render
+from fedllm_bench.analysis.tables import METHOD_COLUMNS, column, epsilon_text, render
 from run_folders import experiment, write_quickstart, write_run
 
 NAMES = (column("name", "name"), column("what", "about"), column("size", "size", "{:,}".format, numeric=True))
@@ -32,6 +32,31 @@ def quickstart(tmp_path: Path) -> list[dict[str, Any]]:
 def test_the_table_of_methods_fits_eighty_columns(quickstart: list[dict[str, Any]]) -> None:
     text = render(quickstart, METHOD_COLUMNS, note="word " * 40)
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_columns_that_do_not_fit_follow_in_a_second_table_with_the_same_first_column() -> None:
+    names = [f"language-{number}" for number in range(9)]
+    columns = (column("method", "method"), *(column(name, name, "{:.3f}".format, numeric=True) for name in names))
+    rows = [{"method": f"fedavg lr={rate}", **dict.fromkeys(names, rate)} for rate in (0.25, 0.125)]
+    lines = render(rows, columns).splitlines()
+    assert max(map(len, lines)) <= 80
+    first = [line.split()[0] for line in lines if line.startswith(("method", "fedavg"))]
+    assert first == ["method", "fedavg", "fedavg"] * 2
+    assert sum(line.count("0.250") for line in lines) == 9
+    assert all(any(name in line.split() for line in lines) for name in names)
+
+
+def test_words_stay_whole_where_there_is_room(quickstart: list[dict[str, Any]]) -> None:
+    named = [{**row, "method": "norm-clipping bound=0.05"} for row in quickstart]
+    words = {word for line in render(named, METHOD_COLUMNS).splitlines() for word in line.split()}
+    assert {"norm-clipping", "bound=0.05"} <= words
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "text"), [(None, "none"), (7.999, "8.00"), (1e-4, "0.0001"), (7378995.8, "7.4e+06"), (0.0, "0")]
+)
+def test_epsilon_is_never_rounded_to_zero_nor_long(epsilon: float | None, text: str) -> None:
+    assert epsilon_text(epsilon) == text
 
 
 def test_the_text_carries_no_colour_codes(quickstart: list[dict[str, Any]]) -> None:

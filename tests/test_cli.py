@@ -243,6 +243,30 @@ def test_a_misspelt_method_is_bad_input_before_anything_runs(fedllm: Fedllm, tri
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("algorithm.fedprox.mu=[0.1, -1]", "mu is -1"),
+        ("objective.template=alpca", 'did you mean "alpaca"?'),
+        ("model.base=no-such-model", "base model 'no-such-model'"),
+    ],
+)
+def test_a_mistake_in_any_run_is_told_before_the_first_one_starts(
+    fedllm: Fedllm, trial: Path, tmp_path: Path, change: str, told: str
+) -> None:
+    methods = 'algorithm.name=["fedavg", "fedprox"]'
+    done = fedllm("run", trial, "--set", methods, "--set", change, "--runs", tmp_path / "out")
+    assert done.code == 2
+    assert told in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_tells_apart_the_runs_of_one_method(fedllm: Fedllm, trial: Path) -> None:
+    sweep = ("--set", "algorithm.name=fedprox", "--set", "algorithm.fedprox.mu=[0.01, 0.1]")
+    done = fedllm("run", trial, "--dry-run", "--json", *sweep)
+    assert [row["label"] for row in json.loads(done.out)["rows"]] == ["fedprox mu=0.01", "fedprox mu=0.1"]
+
+
 def test_a_missing_file_is_bad_input(fedllm: Fedllm, tmp_path: Path) -> None:
     done = fedllm("run", tmp_path / "none.toml")
     assert (done.code, done.err) == (2, f"error: {tmp_path / 'none.toml'}: no such experiment file\n")

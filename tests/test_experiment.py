@@ -257,7 +257,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
-    assert "cannot be read" in refusal(tmp_path).message
+    error = refusal(tmp_path)
+    assert error.message == f"{tmp_path} is a folder"
+    assert error.hint is not None and ".toml" in error.hint
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

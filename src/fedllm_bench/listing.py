@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedllm_bench.docstrings import parse
+from fedllm_bench.errors import ExperimentError
 from fedllm_bench.experiment import Plugin
+from fedllm_bench.federation.algorithm import Algorithm
 from fedllm_bench.plugins import Offer
 from fedllm_bench.tables import algorithms, offered
 
@@ -35,7 +37,9 @@ def method(name: str, plugins: Sequence[Plugin] = ()) -> dict[str, Any]:
 
 def _row(name: str, offer: Offer) -> dict[str, Any]:
     builder = offer.load()
-    doc = parse(inspect.getdoc(builder))
+    doc, built = parse(inspect.getdoc(builder)), builder()
+    if not isinstance(built, Algorithm):
+        raise ExperimentError(f"algorithm.{name}: its builder gave {built!r}, no Algorithm", "return an Algorithm(...)")
     return {
         "name": name,
         "summary": doc.summary,
@@ -44,7 +48,7 @@ def _row(name: str, offer: Offer) -> dict[str, Any]:
         "options": [
             _option(option, doc.args.get(option.name, "")) for option in inspect.signature(builder).parameters.values()
         ],
-        "needs": sorted(builder().needs),
+        "needs": sorted(built.needs),
         "from": offer.origin,
     }
 

@@ -57,7 +57,8 @@ def require_fitting(where: str, known: Sequence[inspect.Parameter], options: Map
         kind = type(parameters[name].default)
         fits = isinstance(value, kind) or (kind is float and isinstance(value, int)) or _is_array(kind, value)
         if not fits or (isinstance(value, bool) and kind is not bool):
-            raise ExperimentError(f"{where}.{name}: expected {_WORDS.get(kind, kind.__name__)}, got {json.dumps(value, default=str)}")
+            found = json.dumps(value, default=str)  # as it stands in the file
+            raise ExperimentError(f"{where}.{name}: expected {_WORDS.get(kind, kind.__name__)}, got {found}")
 
 
 _WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", tuple: "an array"}

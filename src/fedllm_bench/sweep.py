@@ -5,6 +5,7 @@ from itertools import product
 from typing import Any
 
 from fedllm_bench.experiment import Experiment
+from fedllm_bench.experiment.schema import Algorithm, Channel, Data, Objective
 from fedllm_bench.options import named, options_of
 from fedllm_bench.tables import DATASETS, OBJECTIVES, algorithm_builder, channels
 
@@ -26,7 +27,7 @@ def swept(experiments: Iterable[Experiment]) -> list[Experiment]:
 
 def _single(experiment: Experiment) -> Iterator[Experiment]:
     known = channels(experiment.plugins) if experiment.channel else {}
-    parts = (
+    parts: tuple[tuple[Algorithm | Objective | Data | Channel, Callable[..., Any]], ...] = (
         (experiment.algorithm, algorithm_builder(experiment)),
         (experiment.objective, named("objective.name", experiment.objective.name, OBJECTIVES)),
         (experiment.data, named("data.name", experiment.data.name, DATASETS).build),

@@ -30,7 +30,6 @@ STYLES = ("-", "--", ":", "-.")
 MOST_POINTS = 300  # clients drawn one by one
 LONG_NAME = 22  # characters; longer ones get a line of the legend each, and several lines at an axis
 LEGEND_WIDTH = 52  # characters
-LONG_LABEL = 40  # characters of a line below an axis
 LINE = 0.16  # inches
 # matplotlib types its settings by their literal names, which no dict of ours could repeat.
 SETTINGS: Any = {
@@ -179,8 +178,8 @@ def _finished_by_round(figure: Figure, axes: Axes, what: str) -> bool:
     handles, labels = axes.get_legend_handles_labels()
     columns = 1 if max(map(len, labels)) > LONG_NAME else min(3, len(labels))
     labels = ["\n".join(wrap(label, LEGEND_WIDTH)) for label in labels]
-    # Room below for a legend of several lines, so that the axes keep theirs.
-    figure.set_size_inches(SIZE[0], SIZE[1] + LINE * max(0, sum(1 + label.count("\n") for label in labels) / columns - 3))
+    lines = sum(1 + label.count("\n") for label in labels) / columns
+    figure.set_size_inches(SIZE[0], SIZE[1] + LINE * max(0, lines - 3))  # a long legend takes no room from the axes
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.4)
     return True
 
@@ -223,7 +222,8 @@ def _strips(figure: Figure, values: Sequence[tuple[_Shown, list[float]]], what: 
         if len(found) <= MOST_POINTS:
             heights = place + scatter.uniform(-0.18, 0.18, len(found))
             axes.scatter(found, heights, s=7, color=one.look.color, alpha=0.55, linewidths=0, zorder=3)
-    axes.set_xlabel("\n".join(wrap(what, LONG_LABEL)))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xlabel(what.replace(" (", "\n("))  # a figure is narrow beside long names
     axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
     return True
 

@@ -189,7 +189,8 @@ def _run_folders(path: Path) -> list[Path]:
         names = ", ".join(str(folder) for folder in deeper)
         hint = f"runs are in {names}" if deeper else "`fedllm-bench run` prints where its runs are"
         raise RunError(f"{path} holds no run", hint)
-    return below
+    # A run that was refused before it began has nothing to tell.
+    return [child for child in below if RunFolder(child).environment.exists()] or below
 
 
 def read_run(path: Path) -> Run:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from fedllm_bench.analysis.frames import Run, Score, pooled
@@ -20,8 +21,9 @@ REPEATS = ("name", "run_id", "seed", "checkpoint", "data.client", "data.client_s
 LOCAL_REPEATS = (*REPEATS, "federation.rounds")
 # Where they tell groups of runs apart only together with other settings, those suffice.
 DETAILS = ("data.groups", "data.options")
-# What decides the numbers of the base model: not the group, which only says whose numbers they are.
+# What decides the numbers of the base model, but for the keys that only say who trains, on what, and when it is scored.
 BASE = ("data", "model.base", "model.quantization", "model.dtype", "objective", "evaluate")
+NOT_BASE = ("data.group", "data.cap", "data.pool", "evaluate.every")
 FIRST = {"base": 0, "local": 1}
 
 Settings = Mapping[str, str]
@@ -198,20 +200,24 @@ def _settings(run: Run) -> Settings:
     # A run for each group of clients is one method: what it does within groups.
     return {
         key: "each" if key == "data.group" else text
-        for key, text in _flat(_with_channels(run.experiment))
+        for key, text in _flat(_plain(run.experiment))
         if not _below(key, repeats)
     }
 
 
-def _with_channels(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with the names of the channels in order, and a table of options for each."""
-    channels = experiment.get("channel", ())
-    names = {"channel": [channel["name"] for channel in channels]}
-    return {**experiment, **names, **{f"channel.{place}": each["options"] for place, each in enumerate(channels)}}
+def _plain(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with names of channels, and options of each by its place; plugins by name and hash."""
+    channels, plugins = experiment.get("channel", ()), experiment.get("plugins", ())
+    return {
+        **experiment,
+        "channel": [channel["name"] for channel in channels],
+        **{f"channel.{place}": channel["options"] for place, channel in enumerate(channels)},
+        "plugins": [f"{Path(plugin['file']).name}@{plugin['sha256'][:6]}" for plugin in plugins],
+    }
 
 
 def _base_settings(run: Run) -> Settings:
-    return {key: text for key, text in _settings(run).items() if _below(key, BASE) and key != "data.group"}
+    return {key: text for key, text in _settings(run).items() if _below(key, BASE) and key not in NOT_BASE}
 
 
 def _below(key: str, tables: Sequence[str]) -> bool:

@@ -111,8 +111,13 @@ def caption(methods: Sequence[Method]) -> str:
         "bootstrap interval over clients, each averaged over its runs and seeds first. Change: paired on the "
         "same clients."
     )
+    if len({frozenset(method.scores) for method in methods if method.scores and method.base is not None}) > 1:
+        text += " Not all rows are over the same clients: compare their changes, not their losses."
     own = {len(method.personal) for method in methods if method.personal}
-    personal = [f"Own model: of the {max(own)} clients that have one, each on its own samples."] if own else []
+    about_own = "clients that have one, each on its own samples; own to shared: paired on these."
+    personal = [f"Own model: of the {max(own)} {about_own}"] if own else []
+    if not clients and any(method.complete for method in methods):
+        text = "Nothing was scored: no client has held-out samples. Set data.held_out above 0 for a held-out loss."
     unfinished = [_unfinished_note(method) for method in methods if not method.complete]
     return " ".join([text, *personal, *dict.fromkeys(_privacy_notes(methods)), *unfinished])
 

@@ -100,7 +100,7 @@ def check(
     from fedllm_bench.experiment import plugin_files
     from fedllm_bench.progress import progress_on
 
-    given, fixed, same = plugin_files(plugins), _options(options), _options(neutral)
+    given, fixed, same = plugin_files(plugins), _options("--option", options), _options("--fedavg-when", neutral)
     with progress_on().task(f"check {name}", len(CHECKS), "checks") as task:
         findings = check_method(name, given, fixed, same or None, lambda _: task.advance())
     columns = (
@@ -113,10 +113,10 @@ def check(
     context.exit(int(any(finding.outcome == "failed" for finding in findings)))
 
 
-def _options(texts: Sequence[str]) -> dict[str, Any]:
+def _options(flag: str, texts: Sequence[str]) -> dict[str, Any]:
     from fedllm_bench.experiment.documents import override
 
-    return {".".join(key): value for key, value in map(override, texts)}
+    return {".".join(key): value for key, value in (override(text, flag, "mu=0.1") for text in texts)}
 
 
 def _reason(detail: str) -> str:

@@ -54,8 +54,13 @@ def merge(document: Document, changes: Document) -> Document:
     return merged
 
 
-def override(text: str) -> tuple[Path, Any]:
+def override(text: str, flag: str = "--set", example: str = "federation.rounds=2") -> tuple[Path, Any]:
     """Read `local.lr=1e-3`: the value is TOML where it can be read as such, and the bare text otherwise.
+
+    Args:
+        text: what was given.
+        flag: what it was given for, for the error.
+        example: that would have done.
 
     Raises:
         ExperimentError: there is no `=`, or nothing before it.
@@ -63,7 +68,7 @@ def override(text: str) -> tuple[Path, Any]:
     key, equals, value = text.partition("=")
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):
-        raise ExperimentError(f"--set {text}: expected key=value", "for example --set federation.rounds=2")
+        raise ExperimentError(f"{flag} {text}: expected key=value", f"for example {flag} {example}")
     try:
         parsed = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:

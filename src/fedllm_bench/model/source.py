@@ -41,9 +41,10 @@ def require_known(base: str) -> None:
     Raises:
         ModelError: the name, and what would do.
     """
-    hub_name = base.count("/") == 1 and not base.startswith((".", "/", "~"))
     path = Path(base).expanduser()
-    if base not in BASE_ASSETS and not hub_name and not path.is_dir() and not (path.is_file() and path.suffix == ".gguf"):
+    here = path.is_dir() or (path.is_file() and path.suffix == ".gguf")
+    hub_name = base.count("/") == 1 and not base.startswith((".", "/", "~"))
+    if base not in BASE_ASSETS and not here and not hub_name:
         raise ModelError(
             f"base model {base!r} is neither a known name nor a folder nor a hub name",
             f"use one of {', '.join(BASE_ASSETS)}, a folder with safetensors, a .gguf file, or org/name",
