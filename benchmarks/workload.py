@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from fedllm_bench import assets
 from fedllm_bench.data import build_fed_chitchat, draw, with_samples
 from fedllm_bench.examples import FederatedDataset
-from fedllm_bench.federation.trainer import shuffled_batches
+from fedllm_bench.federation.batches import shuffled_batches
 from fedllm_bench.model.base import load_tokenizer
 from fedllm_bench.model.lora import LoraSpec
 from fedllm_bench.model.tokenise import Codec

@@ -15,13 +15,14 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from fedllm_bench import rng
 from fedllm_bench.data import write_dataset
 from fedllm_bench.examples import ChatExample, ClientData, FederatedDataset, Turn
+from fedllm_bench.federation.batches import shuffled_batches
 from fedllm_bench.federation.channel import Direct
 from fedllm_bench.federation.checkpoint import DiskStates
 from fedllm_bench.federation.executors.inprocess import InProcess
 from fedllm_bench.federation.methods.paper import fedavg
 from fedllm_bench.federation.optimizer import AdamW
 from fedllm_bench.federation.rounds import RoundPlan, constant, first_state, run_round
-from fedllm_bench.federation.trainer import CohortTrainer, LocalPlan, shuffled_batches
+from fedllm_bench.federation.trainer import CohortTrainer, LocalPlan
 from fedllm_bench.federation.worker import Worker
 from fedllm_bench.model.base import load_model
 from fedllm_bench.model.lora import LoraSpec

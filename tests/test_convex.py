@@ -15,11 +15,11 @@ import torch
 
 from fedllm_bench import rng
 from fedllm_bench.federation.algorithm import Algorithm
+from fedllm_bench.federation.batches import shuffled_batches
 from fedllm_bench.federation.channel import Pipeline
 from fedllm_bench.federation.messages import RunState
 from fedllm_bench.federation.methods.paper import fedavg, fedavgm, fedprox, scaffold
 from fedllm_bench.federation.rounds import RoundPlan, constant, first_state, fixed_cohort, run_round
-from fedllm_bench.federation.trainer import shuffled_batches
 from fedllm_bench.tensors import Tensors
 from quadratics import SEED, Client, Quadratics
 from small_parts import language_model

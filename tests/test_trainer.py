@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedllm_bench.federation.algorithms import ALGORITHMS
+from fedllm_bench.federation.batches import shuffled_batches
 from fedllm_bench.federation.hooks import Plain, TrainContext
 from fedllm_bench.federation.messages import Update
 from fedllm_bench.federation.optimizer import AdamW
 from fedllm_bench.federation.stack import AdapterStack
-from fedllm_bench.federation.trainer import CohortTrainer, Learner, LocalPlan, shuffled_batches
+from fedllm_bench.federation.trainer import CohortTrainer, Learner, LocalPlan
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.lora import LoraSpec
 from fedllm_bench.objectives.encoded import EncodedClients

@@ -9,6 +9,7 @@ from typing import Any
 from fedllm_bench import assets
 from fedllm_bench.check import check, require_cohort
 from fedllm_bench.clients import build_data, evaluated_clients, groups_of, trained_clients
+from fedllm_bench.errors import ExperimentError
 from fedllm_bench.examples import FederatedDataset
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.federation.algorithm import Algorithm
@@ -129,7 +130,7 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None, progress: 
             cohort=federation.cohort,
             lr=SCHEDULES[local.schedule](local.lr, local.lr_min, federation.rounds),
             algorithm=algorithm,
-            channel=Pipeline([spec.bind(terms) for _, spec in channel_specs(experiment)]),
+            channel=_bound_channels(experiment, terms),
             width=compute.width,
             keys=keys,
             sampling=SAMPLINGS[experiment.federation.sampling],
@@ -152,6 +153,16 @@ def _terms(experiment: Experiment, dataset: FederatedDataset, members: Sequence[
         sampling=federation.sampling,
         lr=experiment.local.lr,
     )
+
+
+def _bound_channels(experiment: Experiment, terms: Terms) -> Pipeline:
+    parts = []
+    for name, spec in channel_specs(experiment):
+        try:
+            parts.append(spec.bind(terms))
+        except ExperimentError as error:
+            raise ExperimentError(f"channel.{name}: {error.message}", error.hint) from None
+    return Pipeline(parts)
 
 
 def local_plan(experiment: Experiment) -> LocalPlan:

@@ -12,6 +12,7 @@ from fedllm_bench import records
 from fedllm_bench.build import build
 from fedllm_bench.check import check, require_data
 from fedllm_bench.environment import describe, require_same
+from fedllm_bench.errors import FedLLMError
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates
 from fedllm_bench.federation.messages import ClientReport, RoundRecord, RunState
@@ -41,7 +42,11 @@ def execute(experiment: Experiment, runs: Path, progress: Progress = SILENT) -> 
     with telling_of_full_disk(folder.path), folder.locked():
         folder.claim({**experiment.model_dump(mode="json"), "run_id": experiment.run_id})
         if not folder.complete:
-            _Run(experiment, folder, progress).finish()
+            try:
+                _Run(experiment, folder, progress).finish()
+            except FedLLMError:
+                folder.abandon_if_not_begun()
+                raise
     return folder.path
 
 

@@ -3,8 +3,9 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,13 @@ class RunFolder:
                 f"{self.path} holds run {found.get('run_id')}, not {experiment['run_id']}",
                 "choose another folder with --runs, or move this one away",
             )
+
+    def abandon_if_not_begun(self) -> None:
+        """Remove the folder of a run that was refused before it began; only for the one that holds the lock."""
+        if not self.environment.exists():
+            shutil.rmtree(self.path)
+            with suppress(OSError):
+                self.path.parent.rmdir()  # stays unless it is empty
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written; only for the one that holds the lock."""

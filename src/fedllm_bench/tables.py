@@ -8,6 +8,7 @@ from fedllm_bench.examples import ChatExample, PreferenceExample
 from fedllm_bench.experiment import Experiment, Local, Plugin
 from fedllm_bench.federation.algorithm import Algorithm
 from fedllm_bench.federation.algorithms import ALGORITHMS
+from fedllm_bench.federation.batches import Draw, batches_of_the_paper, shuffled_batches
 from fedllm_bench.federation.channel import ChannelSpec
 from fedllm_bench.federation.compression import Quantize, TopK
 from fedllm_bench.federation.executors.inprocess import InProcess
@@ -23,7 +24,6 @@ from fedllm_bench.federation.rounds import (
     fixed_cohort,
     poisson_cohort,
 )
-from fedllm_bench.federation.trainer import Draw, batches_of_the_paper, shuffled_batches
 from fedllm_bench.federation.worker import Worker
 from fedllm_bench.model.quantize import QUANTIZATIONS
 from fedllm_bench.model.tokenise import PAIR_TRUNCATIONS, TRUNCATIONS, Codec

@@ -11,10 +11,10 @@ import torch
 from fedllm_bench.experiment.presets import PRESETS
 from fedllm_bench.federation.algorithm import Algorithm
 from fedllm_bench.federation.algorithms import ALGORITHMS
+from fedllm_bench.federation.batches import batches_of_the_paper
 from fedllm_bench.federation.channel import Pipeline
 from fedllm_bench.federation.messages import RunState
 from fedllm_bench.federation.rounds import RoundPlan, cohort_of_the_paper, cosine, first_state, run_round
-from fedllm_bench.federation.trainer import batches_of_the_paper
 from stated import START, InMemory, Stated
 
 COHORTS = [(1, 2), (0, 2), (0, 2)]

@@ -88,11 +88,11 @@ class PaperNoise:
         for option in ("sigma", "epsilon", "clip", "bound"):
             value = getattr(self, option)
             if not (math.isfinite(value) and value >= 0):
-                raise ExperimentError(f"channel paper-noise: {option} = {value} is not a number of 0 or more")
+                raise ExperimentError(f"{option} = {value} is not a number of 0 or more")
         if not 0 < self.delta < 1:
-            raise ExperimentError(f"channel paper-noise: delta = {self.delta} is no probability", "the paper has 1e-4")
+            raise ExperimentError(f"delta = {self.delta} is no probability", "the paper has 1e-4")
         if (self.sigma > 0) == (self.epsilon > 0):
-            raise ExperimentError("channel paper-noise: give either sigma or epsilon, above 0", "such as epsilon = 1.0")
+            raise ExperimentError("give either sigma or epsilon, above 0", "such as epsilon = 1.0")
 
     @property
     def denies(self) -> Mapping[str, str]:

@@ -85,6 +85,11 @@ class ClientDP:
         )
         participation = Participation(terms.sampling, terms.cohort, terms.clients)
         delta = self.delta or terms.clients**-1.1
+        _require(
+            delta <= 1 / terms.clients,
+            f"delta = {delta:g} is above 1 / clients = {1 / terms.clients:.2g}: one client could be given away whole",
+            "leave delta out, or make it smaller",
+        )
         accountant_for(participation, self.accountant)
         noise = self.noise
         if self.target_epsilon:
@@ -160,7 +165,7 @@ def _split(noise: float, count_noise: float) -> float:
 
 def _require(fine: bool, message: str, hint: str | None) -> None:
     if not fine:
-        raise ExperimentError(f"channel client-dp: {message}", hint)
+        raise ExperimentError(message, hint)
 
 
 def _require_word(option: str, value: str, known: tuple[str, ...]) -> None:
