@@ -56,17 +56,19 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7, help="measured, after one that is not")
+    parser.add_argument("--methods", nargs="*", default=METHODS, choices=METHODS, help="beside fedavg")
     args = parser.parse_args()
     torch.set_num_threads(2)
+    methods = list(dict.fromkeys(["fedavg", *args.methods]))
     model = load_model("smollm2-135m", SPEC, dtype="auto", device="auto")
     _, encoded = clients_and_rows(args.clients)
     with tempfile.TemporaryDirectory() as folder:
-        sides = {name: Side(name, model, encoded, args.clients, args.steps) for name in METHODS}
-        owns = {name: DiskStates(Path(folder) / name, 2) for name in METHODS}
-        taken: dict[str, list[float]] = {name: [] for name in METHODS}
+        sides = {name: Side(name, model, encoded, args.clients, args.steps) for name in methods}
+        owns = {name: DiskStates(Path(folder) / name, 2) for name in methods}
+        taken: dict[str, list[float]] = {name: [] for name in methods}
         for number in range(args.rounds + 1):
             # Every other round in the opposite order: what drifts over a round then evens out.
-            for name in METHODS if number % 2 else reversed(METHODS):
+            for name in methods if number % 2 else reversed(methods):
                 seconds = sides[name].seconds(owns[name])
                 if number:
                     taken[name].append(seconds)
