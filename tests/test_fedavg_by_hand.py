@@ -30,7 +30,7 @@ def test_the_example_by_hand_uses_no_engine() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "close"), [([], 5e-4), (["--real"], 1e-3)], ids=["tiny", "real"])
 def test_the_example_prints_how_close_the_two_are(words: list[str], close: float) -> None:
-    # How close depends on the processor's kernels: the tiny model's two ends are 2.5e-5 apart with AVX2, 1.6e-4 with AVX512.
+    # How close depends on the processor: the tiny model's two ends are 2.5e-5 apart with AVX2, 1.6e-4 with AVX512.
     # With 30 layers rounding alone does more, since Adam turns small differences of tiny gradients into whole steps:
     # by hand in fp32 and by hand in fp64 end 5e-4 apart on the real model, by hand and the engine 2e-4.
     command = [sys.executable, str(EXAMPLES / "fedavg_by_hand.py"), *words]
