@@ -7,6 +7,15 @@ from fedllm_bench.experiment.documents import Document
 
 __all__ = ["DEPARTURES", "PRESETS"]
 
+_OF_THE_MOMENTUM: Document = {
+    "server_lr": 1e-3,
+    "beta1": 0.5,
+    "beta2": 0.99,
+    "tau": 1e-3,
+    "moment_of": "momentum",
+    "warm_start": True,
+}
+
 # The choices of the paper's scripts that its text and the methods' own papers do not make, or make otherwise.
 PRESETS: Mapping[str, Document] = {
     "paper": {
@@ -17,22 +26,8 @@ PRESETS: Mapping[str, Document] = {
             "scaffold": {"option": "II", "correction": "after-step", "weighting": "size"},
             "fedavgm": {"beta": 0.5, "damping": True, "warm_start": True},
             "fedadagrad": {"server_lr": 1e-3, "beta1": 0.0, "tau": 1e-3},
-            "fedyogi": {
-                "server_lr": 1e-3,
-                "beta1": 0.5,
-                "beta2": 0.99,
-                "tau": 1e-3,
-                "moment_of": "momentum",
-                "warm_start": True,
-            },
-            "fedadam": {
-                "server_lr": 1e-3,
-                "beta1": 0.5,
-                "beta2": 0.99,
-                "tau": 1e-3,
-                "moment_of": "momentum",
-                "warm_start": True,
-            },
+            "fedyogi": _OF_THE_MOMENTUM,
+            "fedadam": _OF_THE_MOMENTUM,
         },
     }
 }

@@ -32,6 +32,8 @@ __all__ = [
     "run_round",
 ]
 
+_CHANNEL = "channel"
+
 # (seed, round, members, cohort size) -> the members drawn, in their order.
 Sampling = Callable[[int, int, Sequence[int], int], list[int]]
 
@@ -140,7 +142,7 @@ def run_round(
     round = state.round + 1
     cohort = plan.sampling(plan.seed, round, plan.members, plan.cohort)
     jobs = _Jobs(plan, state, own, cohort)
-    merger = _Merger(plan, state, own)
+    merger = _Merger(plan, state, own, jobs.at_channel)
     seconds: dict[str, float] = defaultdict(float)
     for result in executor.map(jobs):
         for name, value in result.seconds.items():
@@ -186,6 +188,8 @@ class _Jobs(Sequence[Job]):
     def __init__(self, plan: RoundPlan, state: RunState, own: OwnStates, cohort: Sequence[int]) -> None:
         self._plan, self._state, self._own = plan, state, own
         self._teams = [tuple(cohort[at : at + plan.width]) for at in range(0, len(cohort), plan.width)]
+        # What the channel keeps at clients whose job was made, until their update has gone through it.
+        self.at_channel: dict[int, Tensors] = {}
 
     def __len__(self) -> int:
         return len(self._teams)
@@ -193,14 +197,16 @@ class _Jobs(Sequence[Job]):
     def __getitem__(self, place: int) -> Job:  # type: ignore[override]
         team, round = self._teams[place], self._state.round + 1
         own = {client: self._own.load(client, round) for client in team}
+        self.at_channel |= {client: unprefixed(_CHANNEL, kept) for client, kept in own.items()}
         return Job(round, team, self._state.adapter, self._state.shared, own, self._plan.lr(round), self._state.base)
 
 
 class _Merger:
     """Takes a round's updates one by one and ends with the next state."""
 
-    def __init__(self, plan: RoundPlan, state: RunState, own: OwnStates) -> None:
+    def __init__(self, plan: RoundPlan, state: RunState, own: OwnStates, at_channel: dict[int, Tensors]) -> None:
         self._plan, self._state, self._own, self._round = plan, state, own, state.round + 1
+        self._at_channel = at_channel
         self._aggregate = plan.algorithm.aggregate(Gathering(plan.seed, self._round, state.adapter, state.base))
         # What clients send besides their update always counts the same for each.
         self._extra = WeightedMean()
@@ -230,14 +236,13 @@ class _Merger:
         rest = {name: value for name, value in arrived.tensors.items() if not name.startswith("delta/")}
         self._extra.add(update.client, rest, 1.0)
         self._taken += 1
-        own = {**update.own, **prefixed("channel", arrived.memory)}
+        own = {**update.own, **prefixed(_CHANNEL, arrived.memory)}
         if own:
             self._own.save(update.client, self._round, own)
 
     def _through_channel(self, client: int, sent: Tensors) -> Sent:
         draw = rng.stream(self._plan.seed, "channel up", self._round, client)
-        kept = unprefixed("channel", self._own.load(client, self._round))
-        whole = arriving(sent)
+        whole, kept = arriving(sent), self._at_channel.pop(client)
         return self._plan.channel.up(Sent(whole.tensors, whole.bytes, kept), self._state.channel, draw)
 
     def step(self) -> tuple[RunState, float]:
