@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fedllm_bench.federation.channel import Pipeline
 from fedllm_bench.federation.messages import ClientReport, Job, Update
+from fedllm_bench.federation.methods.paper import fedavg
+from fedllm_bench.federation.rounds import RoundPlan, constant
 from fedllm_bench.federation.worker import JobResult
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["SIZES", "START", "InMemory", "Stated", "growing"]
+__all__ = ["SIZES", "START", "InMemory", "Stated", "growing", "plan"]
 
 SIZES = (1, 3, 6)
 START = {"w": torch.tensor([1.0, -2.0])}
@@ -73,3 +77,16 @@ class InMemory:
 
     def save(self, client: int, round: int, own: Tensors) -> None:
         self.kept.setdefault(client, {})[round] = own
+
+
+def plan(members: Sequence[int] = (0, 1, 2), **changes: Any) -> RoundPlan:
+    """Rounds of two of three clients by FedAvg, unless said otherwise."""
+    settings: dict[str, Any] = {
+        "seed": 0,
+        "cohort": 2,
+        "lr": constant(0.1, 0, 3),
+        "algorithm": fedavg(),
+        "channel": Pipeline([]),
+        "width": 1,
+    }
+    return RoundPlan(members=members, **{**settings, **changes})
