@@ -29,9 +29,12 @@ from stated import InMemory, Stated
 FOLDER = Path(os.environ.get("FEDLLM_BENCH_FLOWER", Path(sys.prefix) / "flower"))
 SIDE = Path(__file__).with_name("flower_side.py")
 
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "flwr").is_dir(), reason="Flower is not installed: make flower, or set FEDLLM_BENCH_FLOWER"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (FOLDER / "flwr").is_dir(), reason="Flower is not installed: make flower, or set FEDLLM_BENCH_FLOWER"
+    ),
+]
 
 SIZES = (3, 10, 1, 6)
 ROUNDS = 6

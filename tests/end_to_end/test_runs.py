@@ -230,6 +230,7 @@ def test_ctrl_c_stops_with_code_1_and_the_run_goes_on_later(bench: Bench, whole:
     assert_same(bench.run(), whole)
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_does_all_that(bench: Bench, whole: dict[str, Any]) -> None:
     words = ("-m", "fedllm_bench", "run", str(bench.experiment), "--runs", str(bench.runs), "--json")
     environment = {**os.environ, "FEDLLM_BENCH_CACHE": str(bench.cache), "OMP_NUM_THREADS": "1"}
