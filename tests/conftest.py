@@ -1,6 +1,7 @@
 """Small real parts that tests share: a random two-layer Llama with a byte tokenizer, and made-up conversations."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 # Two cores: threads that sleep while waiting leave room for whatever else runs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Whoever starts the tests in the background may have had Ctrl-C ignored, and every process inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

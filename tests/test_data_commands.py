@@ -117,3 +117,28 @@ def test_an_export_is_read_again_as_the_same_samples(notes: Path, fedllm: Comman
     again = fedllm("data", "build", "fed-chatbotit", "--set", "data.fed-chatbotit.file=notes.json")
     assert "fed-chatbotit: 3 clients, 39 training samples" in again.out
     assert "in the paper 6,166" in again.err
+
+
+def test_an_author_says_what_cannot_be_measured(notes: Path, fedllm: Command, tiny_model: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.toml"
+    words.write_text('title = "Notes"\nclient_ids = "Drawn at random."\nnotes = ["Made up."]\nlicence = "CC0-1.0"\n')
+    done = fedllm("data", "card", notes, "--no-figures", "--tokenizer", tiny_model, "--words", words)
+    text = (tmp_path / done.out.strip()).read_text()
+    assert all(said in text for said in ("# Notes", "Drawn at random.", "Made up.", "license: cc0-1.0"))
+    assert "no samples are held out" in text
+
+    words.write_text("titel = 'Notes'")
+    refused = fedllm("data", "card", notes, "--words", words)
+    assert refused.code == 2 and "words.toml: titel" in refused.err and "client_ids" in refused.err
+
+
+def test_a_flag_that_the_source_has_is_counted_even_if_no_sample_carries_it(
+    notes: Path, fedllm: Command, tiny_model: Path, tmp_path: Path
+) -> None:
+    unflagged = fedllm("data", "card", notes, "--no-figures", "--tokenizer", tiny_model)
+    assert "flags samples is not recorded" in (tmp_path / unflagged.out.strip()).read_text()
+    rows = [json.loads(line) for line in (tmp_path / "notes.jsonl").read_text().splitlines()]
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps({**row, "toxic": "no"}) + "\n" for row in rows))
+    notes.write_text(MAPPING.replace('["language"]', '["language", "toxic"]'))
+    flagged = fedllm("data", "card", notes, "--no-figures", "--tokenizer", tiny_model)
+    assert "No sample here carries a flag" in (tmp_path / flagged.out.strip()).read_text()

@@ -1,11 +1,13 @@
 """What a data card says of a surveyed dataset; what cannot be measured here is left to a command that it names."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from fedllm_bench import __version__
 from fedllm_bench.analysis.card_facts import CardFacts, Figure, Twins, id_kinds, personal_data
+from fedllm_bench.analysis.card_words import CardWords
 from fedllm_bench.analysis.heterogeneity import AXES, Score
 from fedllm_bench.data.stored import StoredDataset
 from fedllm_bench.errors import FedLLMError
@@ -31,7 +33,7 @@ def card_facts(
     stored: StoredDataset,
     figures: Sequence[Figure],
     command: str,
-    licence: str | None = None,
+    words: CardWords | None = None,
 ) -> CardFacts:
     """Measure what a card tells.
 
@@ -40,7 +42,7 @@ def card_facts(
         stored: as it was built, for its source and what was left out.
         figures: beside the card.
         command: that writes the card.
-        licence: of the data.
+        words: of the author; they take the place of what is made up here.
     """
     contents, manifest, tools = survey.contents, stored.manifest, survey.tools
     fill = {} if tools.ifd else dict.fromkeys((SIZES, DIFFERENT), f"{command} --ifd")
@@ -56,7 +58,7 @@ def card_facts(
     def score_of(axis: str) -> list[Score]:
         return measured(DIFFERENT, lambda: axes(survey, [axis])) or []
 
-    return CardFacts(
+    facts = CardFacts(
         name=survey.dataset.name,
         about=f"Data of {len(contents.train):,} clients for federated fine-tuning of language models.",
         source=manifest["source"],
@@ -66,7 +68,7 @@ def card_facts(
         test=sum(contents.test.values()),
         fingerprint=survey.dataset.fingerprint,
         command=command,
-        licence=licence,
+        split=_split(stored.manifest["options"]),
         options=manifest["options"],
         dropped=manifest["dropped"],
         table1=measured(SIZES, lambda: table1_of(survey)),
@@ -80,4 +82,17 @@ def card_facts(
         flags=contents.flags or None,
         versions={"fedllm-bench": __version__, "tokenizer": tools.tokenizer, "embedder": tools.embedder},
         fill=fill,
+    )
+    return replace(facts, **({} if words is None else words.given()))
+
+
+def _split(options: Mapping[str, object]) -> str:
+    """How samples are held out, as far as the options of the build tell."""
+    share = options.get("held_out")
+    if not isinstance(share, float):
+        return ""
+    if share == 0:
+        return "A client is one user of the source; no samples are held out."
+    return (
+        f"A client is one user of the source; of each client's samples about {share:.0%} are held out, drawn by seed."
     )

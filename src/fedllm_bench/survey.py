@@ -66,7 +66,7 @@ class Contents:
         test: held-out samples of each client.
         twins_within: samples that say what an earlier sample of the same client says.
         twins_across: samples that say what a sample of an earlier client says.
-        flags: samples by the flag that their source gave them, such as toxic.
+        flags: samples by the flag that their source gave them, such as toxic; only flags that the source has.
         preferences: whether the examples are preferences.
     """
 
@@ -109,6 +109,7 @@ class Survey:
         test: dict[str, int] = {}
         seen: set[bytes] = set()
         found: Counter[str] = Counter()
+        flagged: Counter[str] = Counter()
         preferences = False
         for client in self._clients(f"read {self.dataset.name}"):
             train[client.id], test[client.id] = len(client.train), len(client.test)
@@ -118,11 +119,10 @@ class Survey:
                 found["within"] += key in own
                 found["across"] += key in seen and key not in own
                 own.add(key)
-                found.update(flag for flag in FLAGS if example.meta.get(flag) == "yes")
+                flagged.update({flag: example.meta[flag] == "yes" for flag in FLAGS if flag in example.meta})
                 preferences = preferences or isinstance(example, PreferenceExample)
             seen |= own
-        flags = {flag: found[flag] for flag in FLAGS if found[flag]}
-        return Contents(train, test, found["within"], found["across"], flags, preferences)
+        return Contents(train, test, found["within"], found["across"], flagged, preferences)
 
     @cached_property
     def lengths(self) -> dict[str, list[Length]]:

@@ -69,7 +69,7 @@ def _unsafe(facts: CardFacts) -> str:
     parts = [facts.screening] if facts.screening else []
     if facts.flags is None:
         parts.append("Whether the source flags samples is not recorded.")
-    elif facts.flags:
+    elif any(facts.flags.values()):
         rows = [
             {"flag": flag, "samples": count, "share": count / max(facts.samples, 1)}
             for flag, count in most(facts.flags)
@@ -79,7 +79,7 @@ def _unsafe(facts: CardFacts) -> str:
             "The flags are the source's own; flagged samples are in the data unless they are listed as left out.",
         ]
     else:
-        parts.append("No sample here carries a flag of its source such as toxic; that does not make it safe.")
+        parts.append("No sample here carries a flag of its source, such as toxic; that does not make it safe.")
     return joined(parts)
 
 

@@ -114,6 +114,7 @@ def figures(target: str, out: Path | None, only: tuple[str, ...], overrides: tup
 @target_argument
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: cards/<dataset>]")
 @click.option("--ifd", is_flag=True, help="Measure quality, too.")
+@click.option("--words", "author", type=click.Path(path_type=Path), help="TOML file with what only you can say.")
 @click.option("--licence", metavar="NAME", help="Of the data, such as CC-BY-4.0.")
 @click.option("--figures/--no-figures", "with_figures", default=True, help="Draw figures beside the card.")
 @set_option
@@ -123,18 +124,24 @@ def card(
     target: str,
     out: Path | None,
     ifd: bool,
+    author: Path | None,
     licence: str | None,
     with_figures: bool,
     overrides: tuple[str, ...],
     tools: "Tools",
 ) -> None:
-    """Write a data card, README.md, with figures beside it: what an author publishes and a privacy officer reads."""
+    """Write a data card, README.md, with figures beside it: what an author publishes and a privacy officer reads.
+
+    A file of --words may say title, about, licence, split, client_ids, screening, citation, and notes (a list).
+    """
     from fedllm_bench.analysis.card import card as written
     from fedllm_bench.analysis.card_facts import Figure
+    from fedllm_bench.analysis.card_words import CardWords, read_words
     from fedllm_bench.analysis.data_figures.table import DATA_FIGURES
     from fedllm_bench.commands.target import built, experiment_of
     from fedllm_bench.data_card import card_facts
 
+    words = CardWords() if author is None else read_words(author)
     experiment = experiment_of(target, overrides)
     dataset, stored = built(experiment, _progress())
     survey = _survey(dataset, replace(tools, ifd=ifd))
@@ -146,7 +153,7 @@ def card(
         if path.suffix == ".png"
     ]
     command = shlex.join(["fedllm-bench", "data", "card", target, *(f"--set={override}" for override in overrides)])
-    facts = card_facts(survey, stored, shown, command, licence)
+    facts = card_facts(survey, stored, shown, command, words.model_copy(update={"licence": licence or words.licence}))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(written(facts), encoding="utf-8")
     click.echo(folder / "README.md")
