@@ -7,7 +7,7 @@ import pytest
 
 from command import Command
 from fedllm_bench import rng
-from made_up import sentence
+from made_up import chitchat, sentence, take_as_chitchat
 
 MAPPING = """
 name = "notes"
@@ -142,3 +142,24 @@ def test_a_flag_that_the_source_has_is_counted_even_if_no_sample_carries_it(
     notes.write_text(MAPPING.replace('["language"]', '["language", "toxic"]'))
     flagged = fedllm("data", "card", notes, "--no-figures", "--tokenizer", tiny_model)
     assert "No sample here carries a flag" in (tmp_path / flagged.out.strip()).read_text()
+
+
+def test_a_dataset_without_a_file_of_the_user_is_validated_as_built(fedllm: Command, tmp_path: Path) -> None:
+    take_as_chitchat(tmp_path / "cache", chitchat(pairs=2, conversations=30))
+    done = fedllm("data", "validate", "fed-chitchat")
+    assert done.code == 0, done.err
+    assert "4 clients" in done.out and "0 errors" in done.out
+
+
+def test_exported_rows_are_imported_as_the_same_samples(
+    fedllm: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDLLM_BENCH_DATA", str(tmp_path))
+    take_as_chitchat(tmp_path / "cache", chitchat(pairs=2, conversations=30))
+    assert fedllm("data", "export", "fed-chitchat", "chitchat.jsonl").code == 0
+    rows = (tmp_path / "chitchat.jsonl").read_text().splitlines()
+    mapping = Path(__file__).parents[1] / "experiments" / "offline" / "mappings" / "chitchat.toml"
+    done = fedllm("data", "import", mapping)
+    assert done.code == 0, done.err
+    assert f"import-chitchat-rows: 4 clients, {len(rows)} training samples" in done.out
+    assert "exists already" in fedllm("data", "export", "fed-chitchat", "chitchat.jsonl").err

@@ -117,20 +117,28 @@ def told(finding: "Finding") -> str:
 
 @data.command()
 @target_argument
-@click.argument("file", metavar="FILE.json", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", metavar="FILE.json|FILE.jsonl", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--part", type=click.Choice(["all", "train"]), default="all", show_default=True, help="Of each client.")
 @click.option("--lossy", is_flag=True, help="Write what the format cannot express as near as it can, and count it.")
 @set_option
 def export(target: str, file: Path, part: "Part", lossy: bool, overrides: tuple[str, ...]) -> None:
-    """Write a dataset as one JSON file in the format of FedLLM-Bench."""
+    """Write a dataset as one JSON file in the format of FedLLM-Bench.
+
+    To FILE.jsonl it writes plain rows instead, a sample a line, which a mapping reads again.
+    """
     from fedllm_bench.commands.target import dataset_of
     from fedllm_bench.data.export import export_official
+    from fedllm_bench.data.rows import export_rows
     from fedllm_bench.progress import progress_on
 
     progress = progress_on()
-    click.echo(
-        export_official(dataset_of(target, overrides, progress), file, part=part, lossy=lossy, progress=progress)
-    )
+    dataset = dataset_of(target, overrides, progress)
+    if file.suffix == ".jsonl":
+        click.echo(
+            f"{file}: {export_rows(dataset, file, part=part, progress=progress):,} rows of {len(dataset):,} clients"
+        )
+    else:
+        click.echo(export_official(dataset, file, part=part, lossy=lossy, progress=progress))
 
 
 for command in (describe, figures, card):

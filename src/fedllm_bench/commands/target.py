@@ -76,22 +76,26 @@ def _is_mapping(path: Path) -> bool:
 def built(experiment: "Experiment", progress: "Progress") -> tuple["FederatedDataset", "StoredDataset"]:
     """The clients of an experiment, and the dataset on disk that they are chosen from."""
     from fedllm_bench.clients import build_data
+
+    stored = _stored(experiment, progress)
+    return build_data(experiment, progress), stored
+
+
+def _stored(experiment: "Experiment", progress: "Progress") -> "StoredDataset":
     from fedllm_bench.data.table import DATASETS
 
     data = experiment.data
-    stored = DATASETS[data.name].build(data.held_out, progress, **data.options)
-    return build_data(experiment, progress), stored
+    return DATASETS[data.name].build(data.held_out, progress, **data.options)
 
 
 def validated(experiment: "Experiment", progress: "Progress", cap: int) -> "Report":
     """What a look through the files of an experiment's data finds, of each kind at most `cap` findings one by one.
 
-    Raises:
-        DataError: the data come from no file of the user's.
+    Data that come from no file of the user's are looked through as they are built.
     """
     from fedllm_bench.data.official import OFFICIAL, official_file
     from fedllm_bench.data.validate import IMPORT, validate
-    from fedllm_bench.errors import DataError
+    from fedllm_bench.data.validate_built import validate_built
 
     data = experiment.data
     look = partial(
@@ -106,6 +110,4 @@ def validated(experiment: "Experiment", progress: "Progress", cap: int) -> "Repo
         return look(data.options.get("mapping", ""))
     if data.name in OFFICIAL:
         return look(str(official_file(data.name, data.options.get("file", ""))), data.name)
-    raise DataError(
-        f"data validate: {data.name} is built from no file of yours", "name a mapping file, or a dataset of the paper"
-    )
+    return validate_built(_stored(experiment, progress), data.min_samples, cap=cap, progress=progress)
