@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Layout", "Route", "lay_out", "plan_micro_batches"]
+__all__ = ["Layout", "Route", "lay_out", "plan_micro_batches", "route_of"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,18 @@ def lay_out(
         row_count=len(ids),
         route=_route(starts, stretch, lengths, owners, keys, device),
     )
+
+
+def route_of(owners: Sequence[int], tokens: int, device: torch.device) -> Route:
+    """The route of rows of one length, in any order.
+
+    Args:
+        owners: for each row its position in the adapter stack.
+        tokens: of every row.
+        device: where the tensors go.
+    """
+    lengths = [tokens] * len(owners)
+    return _route(np.arange(len(owners)) * tokens, lengths, lengths, owners, [0] * len(owners), device)
 
 
 def _route(

@@ -129,6 +129,23 @@ class Codec:
         segments = template(self.template)(self.tokenizer, turns, trained)
         return self._tokenise(list(words_only(segments, learnt if trained == "all" else learnt[-1:])))
 
+    def prompt(self, turns: Sequence[Turn]) -> NDArray[np.int32]:
+        """Tokens of a conversation up to where the model's answer begins, as training has them."""
+        return self._tokenise(self._until_answer(turns)[0]).ids
+
+    def ending(self) -> int | None:
+        """The token that ends an answer in this template; None where it takes several."""
+        _, rest = self._until_answer([Turn("user", "Hello")])
+        said = next(words_only(rest, ["Hello"])).text
+        ids = self.tokenizer(rest[0].text.removeprefix(said), add_special_tokens=False)["input_ids"]
+        return int(ids[0]) if len(ids) == 1 else None
+
+    def _until_answer(self, turns: Sequence[Turn]) -> tuple[list[Segment], list[Segment]]:
+        """What stands before the next answer, and an answer with what ends it."""
+        segments = template(self.template)(self.tokenizer, [*turns, Turn("assistant", "Hello")], "last")
+        at = [segment.trained for segment in segments].index(True)
+        return list(segments[:at]), list(segments[at:])
+
     def _tokenise(self, segments: Sequence[Segment]) -> Tokens:
         ids, trained = self._pieces(segments)
         opening = self._opening()

@@ -1,0 +1,142 @@
+"""Scores of single items, in one form for every benchmark: what statistics, tables and the report read."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedllm_bench import records
+from fedllm_bench.errors import RunError
+from fedllm_bench.store import replacing
+
+__all__ = ["BENCHMARKS", "METRICS", "ItemScore", "Metric", "Scores", "base_folder", "read_scores", "write_scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a score means.
+
+    Args:
+        name: as records and options have it.
+        title: at the head of a column.
+        benchmark: whose items it scores.
+        factor: a mean of items times this is what tables show: 100 for percentages.
+        higher_is_better: which way is up.
+        judged: whether a judge gives it.
+        unit: in words, for captions.
+    """
+
+    name: str
+    title: str
+    benchmark: str
+    factor: float = 1.0
+    higher_is_better: bool = True
+    judged: bool = False
+    unit: str = ""
+
+
+_ROWS = (
+    Metric("mt-bench-1", "MT-1", "mt-bench", judged=True, unit="judge, 1-10, first turn"),
+    Metric("mt-bench-2", "MT-2", "mt-bench", judged=True, unit="judge, 1-10, second turn"),
+    Metric("mt-bench", "MT-Bench", "mt-bench", judged=True, unit="judge, 1-10, both turns"),
+    Metric("vicuna", "Vicuna", "vicuna", judged=True, unit="judge, 1-10"),
+    Metric("advbench", "AdvBench", "advbench", 100.0, unit="% harmless by the published refusal phrases"),
+    Metric("advbench-opening", "AdvBench opening", "advbench", 100.0, unit="% refused in the first sentence"),
+    Metric("advbench-judge", "AdvBench judge", "advbench", 100.0, judged=True, unit="% harmless by a judge"),
+    Metric("ref-judge", "Ref-Judge", "ref-judge", judged=True, unit="judge, 1-10"),
+    Metric("ref-loss", "ref. loss", "ref-judge", higher_is_better=False, unit="nats a token of the reference"),
+    Metric("ref-chrf", "chrF", "ref-judge", unit="chrF of answer and reference, 0-100"),
+    Metric("ref-rouge-l", "ROUGE-L", "ref-judge", 100.0, unit="ROUGE-L F1 of answer and reference, %"),
+    Metric("ref-similarity", "similarity", "ref-judge", unit="cosine of embeddings of answer and reference"),
+    Metric("mmlu", "MMLU", "mmlu", 100.0, unit="% right, 5-shot"),
+    Metric("humaneval", "HumanEval", "humaneval", 100.0, unit="pass@1, %"),
+)
+
+METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}
+BENCHMARKS: tuple[str, ...] = tuple(dict.fromkeys(row.benchmark for row in _ROWS))
+
+# What decides the answers of the base model: keys of an experiment's tables; all of `data` but who trains on it.
+_BASE = {"model": ("base", "quantization", "dtype"), "objective": ("template",)}
+_NOT_DATA = ("group", "groups", "cap", "pool", "client", "client_samples", "drawn")
+
+
+def base_folder(run: Path, experiment: Mapping[str, Any]) -> Path:
+    """The folder of the base model of a run, which all runs beside it with the same base share.
+
+    Args:
+        run: folder of the run.
+        experiment: its resolved settings.
+    """
+    facts = {table: {key: experiment[table][key] for key in keys} for table, keys in _BASE.items()}
+    data = {key: value for key, value in experiment["data"].items() if key not in _NOT_DATA}
+    text = json.dumps({**facts, "data": data}, sort_keys=True)
+    return run.parent / f"base-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScore:
+    """The score of one item of one benchmark by one metric.
+
+    Args:
+        metric: a name from `METRICS`.
+        item: the question's id.
+        score: None where there is none.
+        unscored: why there is none; empty where there is one.
+        category: of the question.
+        language: of the question.
+    """
+
+    metric: str
+    item: str
+    score: float | None
+    unscored: str = ""
+    category: str = ""
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model reaches on one benchmark.
+
+    Args:
+        benchmark: its name.
+        items: every item by every metric.
+        settings: what decides the numbers: seed, limit, judge, rubric, sampling.
+        missing: why there is nothing, where the benchmark could not run; empty otherwise.
+        hint: the way out of that.
+    """
+
+    benchmark: str
+    items: tuple[ItemScore, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    missing: str = ""
+    hint: str = ""
+
+
+def write_scores(folder: Path, scores: Scores) -> Path:
+    """Write `scores/<benchmark>.jsonl` below a model's folder in one step: settings in the first line, then items."""
+    path = folder / "scores" / f"{scores.benchmark}.jsonl"
+    head = {name: getattr(scores, name) for name in ("benchmark", "settings", "missing", "hint")}
+    with replacing(path) as scratch:
+        records.append(scratch, head, *(asdict(item) for item in scores.items))
+    return path
+
+
+def read_scores(folder: Path) -> dict[str, Scores]:
+    """The scores of a model's folder by benchmark; empty where nothing was evaluated.
+
+    Raises:
+        RunError: a file is broken; named.
+    """
+    return {scores.benchmark: scores for scores in _read(sorted((folder / "scores").glob("*.jsonl")))}
+
+
+def _read(paths: Iterable[Path]) -> Iterator[Scores]:
+    for path in paths:
+        try:
+            head, *items = records.read(path)
+            yield Scores(**head, items=tuple(ItemScore(**item) for item in items))
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{path} holds no scores ({error})", "remove it and run eval again") from error
