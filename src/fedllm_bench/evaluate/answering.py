@@ -171,7 +171,7 @@ class _Session:
     ) -> tuple[Prompt, bool]:
         """The tokens of a question's turn after the candidate's own earlier answers, and whether they were cut."""
         sampling = self._sampling[question.id]
-        turns = list(getattr(question, "history", ()))
+        turns = list(question.history)
         for number in range(turn):
             turns += [Turn("user", question.turns[number]), Turn("assistant", done[at, question.id, number]["text"])]
         ids, cut = self._fitted(self.engine.codec.prompt([*turns, Turn("user", question.turns[turn])]), sampling)

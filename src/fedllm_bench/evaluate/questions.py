@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fedllm_bench.examples import Turn
+
 __all__ = ["Answer", "Question"]
 
 
@@ -17,6 +19,7 @@ class Question:
         language: BCP 47 code; empty where unknown.
         references: an answer for each turn that is right or written by a human; empty where there is none.
         disputed: the reference is reported to be wrong.
+        history: what was said before the first turn.
     """
 
     id: str
@@ -25,6 +28,7 @@ class Question:
     language: str = ""
     references: tuple[str, ...] = ()
     disputed: bool = False
+    history: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

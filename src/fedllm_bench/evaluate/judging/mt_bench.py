@@ -1,0 +1,30 @@
+"""MT-Bench's own words to its judge, from its asset."""
+
+import json
+
+from fedllm_bench import assets
+from fedllm_bench.evaluate.judging.rubric import Rubric
+from fedllm_bench.progress import SILENT, Progress
+
+__all__ = ["mt_bench_rubric"]
+
+
+def mt_bench_rubric(progress: Progress = SILENT) -> Rubric:
+    """Single-answer grading: one template for each turn, with and without a reference (Zheng et al. 2023, appendix A).
+
+    The templates differ in their system's message as well; it is written above each.
+    """
+    text = assets.locate("mt-bench-judge-prompts", progress).read_text(encoding="utf-8")
+    rows = {row["name"]: row for row in map(json.loads, text.splitlines())}
+
+    def template(name: str) -> str:
+        return f"{rows[name]['system_prompt']}\n\n{rows[name]['prompt_template']}"
+
+    return Rubric(
+        name="mt-bench",
+        version="single-v1",
+        plain=rows["single-v1"]["prompt_template"],
+        with_reference=rows["single-math-v1"]["prompt_template"],
+        system=rows["single-v1"]["system_prompt"],
+        later=(template("single-v1-multi-turn"), template("single-math-v1-multi-turn")),
+    )
