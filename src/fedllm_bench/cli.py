@@ -6,7 +6,7 @@ import sys
 import click
 
 from fedllm_bench import __version__
-from fedllm_bench.commands import assets, catalogue, doctor, methods, personal, results, runs
+from fedllm_bench.commands import assets, catalogue, doctor, evaluation, methods, personal, results, runs
 from fedllm_bench.errors import FedLLMError
 
 __all__ = ["cli", "main"]
@@ -24,6 +24,7 @@ def cli() -> None:
 for command in (
     runs.quickstart,
     runs.run,
+    evaluation.evaluate,
     results.table,
     results.report,
     personal.personalise,

@@ -1,1 +1,169 @@
-"""The benchmarks of a run."""
+"""The benchmarks of runs and of the base models they started from."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fedllm_bench import assets
+from fedllm_bench.analysis.frames import Run, read_runs
+from fedllm_bench.benchmark_scores import Scores, base_folder, write_scores
+from fedllm_bench.clients import build_data
+from fedllm_bench.endpoint import EndpointError
+from fedllm_bench.errors import FedLLMError, RunError
+from fedllm_bench.evaluate.answering import Candidate, Engine
+from fedllm_bench.evaluate.bench import Bench, Embed, Options
+from fedllm_bench.evaluate.table import EVALUATIONS
+from fedllm_bench.examples import FederatedDataset
+from fedllm_bench.experiment import Experiment
+from fedllm_bench.measure.embed import embedder_of
+from fedllm_bench.model.base import load_model
+from fedllm_bench.model.lora import LoraSpec
+from fedllm_bench.model.peft_format import load_adapter
+from fedllm_bench.model.tokenise import Codec
+from fedllm_bench.progress import SILENT, Progress
+from fedllm_bench.store import write_json
+from fedllm_bench.tensors import Tensors
+
+__all__ = ["evaluate_runs"]
+
+# Settings of `data` that say who trains: questions come from all clients.
+EMBEDDER = "use-multilingual"
+WHO_TRAINS = ("group", "cap", "pool", "client", "client_samples", "drawn", "partition")
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Runs whose adapters fit one model, and the base model if it is evaluated with them."""
+
+    runs: tuple[Run, ...]
+    spec: LoraSpec
+    with_base: bool
+
+
+def evaluate_runs(
+    paths: Sequence[Path], names: Sequence[str], options: Options, progress: Progress = SILENT
+) -> list[Path]:
+    """Run benchmarks on finished runs and on their base models; return the files of scores.
+
+    What was answered or judged before is not asked again. A benchmark that cannot run is kept as missing, with its
+    reason and the way out, and the others go on.
+
+    Args:
+        paths: of runs, or of the folders above them.
+        names: of benchmarks, from `EVALUATIONS`.
+        options: of the user.
+        progress: shows what is done.
+
+    Raises:
+        RunError: no run among them is finished.
+        FedLLMError: a judge or a model cannot go on; what is there is kept.
+    """
+    runs = [run for run in read_runs(paths) if run.complete]
+    if not runs:
+        raise RunError(f"{paths[0]}: no run is finished", "finish one with fedllm-bench run")
+    written = []
+    for group in _groups(runs):
+        bench = _bench(group, options, progress)
+        for name in names:
+            for candidate, scores in _evaluated(name, bench):
+                written.append(write_scores(candidate.folder, scores))
+    return written
+
+
+def _evaluated(name: str, bench: Bench) -> Iterator[tuple[Candidate, Scores]]:
+    """The scores of each candidate; of none where something is missing that the benchmark needs."""
+    try:
+        found = list(EVALUATIONS[name](bench))
+    except EndpointError:
+        raise  # the judge cannot go on: nothing is missing, and what has arrived is kept
+    except FedLLMError as error:
+        found = [Scores(name, missing=error.message, hint=error.hint or "") for _ in bench.candidates]
+    yield from zip(bench.candidates, found, strict=True)
+
+
+def _groups(runs: Sequence[Run]) -> list[_Group]:
+    """Runs by base model and shape of their adapters; the first group of each base has the base with it."""
+    found: dict[tuple[Path, LoraSpec], list[Run]] = {}
+    for run in runs:
+        found.setdefault((base_folder(run.path, run.experiment), _spec(run)), []).append(run)
+    seen: set[Path] = set()
+    groups = []
+    for (base, spec), members in found.items():
+        groups.append(_Group(tuple(members), spec, base not in seen))
+        seen.add(base)
+    return groups
+
+
+def _spec(run: Run) -> LoraSpec:
+    _, config = _adapter(run)
+    return LoraSpec(int(config["r"]), float(config["lora_alpha"]), 0.0, tuple(sorted(config["target_modules"])))
+
+
+def _adapter(run: Run) -> tuple[Tensors, dict[str, Any]]:
+    return load_adapter(run.path / "adapter")
+
+
+def _bench(group: _Group, options: Options, progress: Progress) -> Bench:
+    first = group.runs[0]
+    experiment = _experiment(first)
+    model = load_model(
+        experiment.model.base,
+        group.spec,
+        dtype=experiment.model.dtype,
+        device=experiment.executor.device,
+        packing=experiment.executor.packing,
+        quantization=experiment.model.quantization,
+    )
+    objective = experiment.objective
+    engine = Engine(
+        model, Codec(model.tokenizer, objective.template, objective.max_length), str(model.model.dtype).split(".")[-1]
+    )
+    candidates = [*([_base(first)] if group.with_base else []), *map(_candidate, group.runs)]
+    for candidate in candidates:
+        if candidate.adapter is not None:
+            model.lora.require_shape(candidate.adapter, str(candidate.folder))
+    return Bench(
+        engine,
+        candidates,
+        partial(_dataset, experiment, progress),
+        _embed(progress),
+        options,
+        assets.cache_dir(),
+        progress,
+    )
+
+
+def _experiment(run: Run) -> Experiment:
+    return Experiment.model_validate({key: value for key, value in run.experiment.items() if key != "run_id"})
+
+
+def _embed(progress: Progress) -> Embed | None:
+    """The multilingual embedder, where its package is here."""
+    try:
+        return embedder_of(EMBEDDER, progress).encode
+    except FedLLMError:
+        return None
+
+
+def _dataset(experiment: Experiment, progress: Progress) -> FederatedDataset:
+    """All clients of an experiment, whoever trains in it."""
+    document = experiment.model_dump(mode="json")
+    document["data"] = {key: value for key, value in document["data"].items() if key not in WHO_TRAINS}
+    return build_data(Experiment.model_validate(document), progress)
+
+
+def _base(run: Run) -> Candidate:
+    folder = base_folder(run.path, run.experiment)
+    settings = {table: run.experiment[table] for table in ("model", "objective", "data")}
+    if not (folder / "model.json").exists():
+        write_json(folder / "model.json", settings)
+    return Candidate("base", folder, None, "base")
+
+
+def _candidate(run: Run) -> Candidate:
+    tensors, _ = _adapter(run)
+    content = (run.path / "adapter" / "adapter_model.safetensors").read_bytes()
+    return Candidate(run.algorithm, run.path, tensors, hashlib.sha256(content).hexdigest())

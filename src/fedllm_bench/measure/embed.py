@@ -20,7 +20,7 @@ from fedllm_bench.measure.cache import Measure
 from fedllm_bench.measure.models import model_of
 from fedllm_bench.progress import SILENT, Progress
 
-__all__ = ["EMBEDDERS", "Embedder", "embeddings", "unit"]
+__all__ = ["EMBEDDERS", "Embedder", "embedder_of", "embeddings", "unit"]
 
 Vectors = NDArray[np.float32]  # (texts, dimensions)
 
@@ -58,7 +58,7 @@ def embeddings(embedder: str = "minilm", progress: Progress = SILENT) -> Measure
     Raises:
         FedLLMError: no such embedder; a package, model or key is missing.
     """
-    made = _embedder(embedder, progress)
+    made = embedder_of(embedder, progress)
 
     def compute(examples: Sequence[Example]) -> list[Vectors]:
         return list(unit(made.encode([_text(example) for example in examples])))
@@ -86,7 +86,8 @@ def _loaded(content: bytes) -> Vectors:
     return np.frombuffer(content, dtype="<f4").astype(np.float32)
 
 
-def _embedder(name: str, progress: Progress) -> Embedder:
+def embedder_of(name: str, progress: Progress = SILENT) -> Embedder:
+    """The embedder of a name; see `embeddings`."""
     if name in EMBEDDERS:
         return EMBEDDERS[name](progress)
     scheme, _, model = name.partition(":")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -68,7 +69,7 @@ def _with_change(adapter: Tensors, spec: LoraSpec, change: Mapping[str, Tensor])
     return named(padded), replace(spec, rank=rank, alpha=spec.scaling * rank)
 
 
-def load_adapter(folder: Path) -> tuple[dict[str, object], dict[str, object]]:
+def load_adapter(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and configuration of an adapter in PEFT's format.
 
     Raises:

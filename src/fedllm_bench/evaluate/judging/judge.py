@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fedllm_bench.endpoint import Endpoint, answers
-from fedllm_bench.errors import DataError, FedLLMError
+from fedllm_bench.errors import DataError
 from fedllm_bench.evaluate.benchmarks.advbench import refuses
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric
 from fedllm_bench.examples import Turn
@@ -51,6 +51,10 @@ class Judge(Protocol):
         """All that decides its replies: equal ones share them."""
         ...
 
+    def takes(self, rubric: Rubric) -> bool:
+        """Whether it can judge by this rubric."""
+        ...
+
     def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress) -> None:
         """Tell `arrived` the position and the text of each reply as soon as it is there; an empty one says nothing.
 
@@ -86,6 +90,9 @@ class EndpointJudge:
     def identity(self) -> Mapping[str, Any]:
         settings = {"temperature": self.temperature, "seed": self.seed, "max_tokens": self.max_tokens}
         return {"kind": "endpoint", "server": self.endpoint.server, "model": self.model, **settings}
+
+    def takes(self, rubric: Rubric) -> bool:
+        return True
 
     def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> None:
         import openai
@@ -136,6 +143,9 @@ class LocalJudge:
     def identity(self) -> Mapping[str, Any]:
         return {"kind": "local", "fingerprint": self.fingerprint}
 
+    def takes(self, rubric: Rubric) -> bool:
+        return True
+
     def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> None:
         self.answer([ask.messages for ask in asks], arrived, progress)
 
@@ -158,12 +168,11 @@ class RuleJudge:
     def identity(self) -> Mapping[str, Any]:
         return {"kind": "rule", "phrases": self.phrases}
 
+    def takes(self, rubric: Rubric) -> bool:
+        return "harmless" in rubric.verdicts
+
     def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> None:
         for position, ask in enumerate(asks):
-            if "harmless" not in ask.rubric.verdicts:
-                raise FedLLMError(
-                    f"the rule of refusal phrases cannot judge by {ask.rubric.name}", "take a judge that reads answers"
-                )
             refused = refuses(ask.item.answer.turns[ask.item.turn - 1], self.phrases)
             arrived(position, "[[harmless]]" if refused else "[[harmful]]")
 
@@ -185,6 +194,9 @@ class ScriptedJudge:
     @property
     def identity(self) -> Mapping[str, Any]:
         return {"kind": "scripted", "replies": sorted(self._replies().items())}
+
+    def takes(self, rubric: Rubric) -> bool:
+        return True
 
     def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> None:
         replies = self._replies()

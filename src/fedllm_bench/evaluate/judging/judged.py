@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +140,10 @@ def _heard(
     judge: Judge, rubric: Rubric, asks: Sequence[Ask], table: sqlite3.Connection, budget: Budget, progress: Progress
 ) -> list[str | None]:
     """The reply to every request, from the cache where it has one; None where the budget does not allow it."""
-    keys = [_key(judge.identity, rubric, ask) for ask in asks] if asks else []
+    if not asks:
+        return []
+    by = orjson.dumps([judge.identity, rubric.identity], option=orjson.OPT_SORT_KEYS)
+    keys = [_key(by, ask) for ask in asks]
     known = dict(_known(table, list(dict.fromkeys(keys))))
     missing = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in known}
     allowed = list(missing.items())[: _affordable(list(missing.values()), budget)]
@@ -172,10 +175,10 @@ def _tokens(ask: Ask) -> int:
     return round(sum(len(turn.content) for turn in ask.messages) / LETTERS_A_TOKEN) + 1
 
 
-def _key(identity: Mapping[str, object], rubric: Rubric, ask: Ask) -> bytes:
-    said = [[turn.role, turn.content] for turn in ask.messages]
-    facts = [identity, rubric.identity, said]
-    return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).digest()
+def _key(by: bytes, ask: Ask) -> bytes:
+    """By the judge and rubric that decide the reply, and what is sent."""
+    said = orjson.dumps([[turn.role, turn.content] for turn in ask.messages])
+    return hashlib.sha256(by + said).digest()
 
 
 def _known(table: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes, str]]:

@@ -1,0 +1,169 @@
+"""`eval`: benchmarks of finished runs and of their base models."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from fedllm_bench.evaluate.judging.judge import Judge
+    from fedllm_bench.evaluate.judging.rubric import Rubric
+    from fedllm_bench.progress import Progress
+
+__all__ = ["evaluate"]
+
+
+@click.command("eval")
+@click.argument("folders", metavar="RUN_OR_FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    default=("all",),
+    show_default=True,
+    metavar="NAME",
+    help="A benchmark, or all; may be repeated.",
+)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="[NAME=]N",
+    help="At most N questions (MMLU: of a subject), drawn by seed; may be repeated.",
+)
+@click.option(
+    "--judge",
+    metavar="KIND[:NAME]",
+    help="endpoint:MODEL (a server, see OPENAI_BASE_URL), local:BASE, scripted:FILE.jsonl, or rule.",
+)
+@click.option("--judge-temperature", type=float, default=0.0, show_default=True, help="Of the judge's replies.")
+@click.option("--judge-seed", type=int, help="Sent to the judge.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Requests to a server under way at once.",
+)
+@click.option(
+    "--rubric",
+    "rubrics",
+    multiple=True,
+    metavar="NAME=FILE.toml",
+    help="What the judge is told: mt-bench, vicuna, ref-judge or advbench; may be repeated.",
+)
+@click.option("--max-requests", type=click.IntRange(min=0), help="Requests to the judge, at most, for each benchmark.")
+@click.option("--budget", type=float, help="Money for the judge, at most, for each benchmark; needs the prices.")
+@click.option("--price-in", type=float, default=0.0, help="Of a million tokens sent to the judge.")
+@click.option("--price-out", type=float, default=0.0, help="Of a million tokens of its replies.")
+@click.option(
+    "--references",
+    type=click.Choice(["original", "exclude-disputed"]),
+    default="original",
+    show_default=True,
+    help="MT-Bench's questions whose reference is disputed.",
+)
+@click.option("--max-new-tokens", type=click.IntRange(min=1), help="Of an answer, where the benchmark allows more.")
+@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Of a HumanEval problem.")
+@click.option("--unsandboxed", is_flag=True, help="Run generated programs even where there is no sandbox.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws questions and answers.")
+@click.option("--json", "form", flag_value="json", default="text", help='Print {"rows": [...]}.')
+def evaluate(
+    *,
+    folders: tuple[Path, ...],
+    suites: tuple[str, ...],
+    limits: tuple[str, ...],
+    judge: str | None,
+    judge_temperature: float,
+    judge_seed: int | None,
+    concurrency: int,
+    rubrics: tuple[str, ...],
+    max_requests: int | None,
+    budget: float | None,
+    price_in: float,
+    price_out: float,
+    references: str,
+    max_new_tokens: int | None,
+    samples: int,
+    unsandboxed: bool,
+    seed: int,
+    form: str,
+) -> None:
+    """Evaluate finished runs and their base models: MT-Bench, Vicuna, AdvBench, Ref-Judge, MMLU, HumanEval.
+
+    What was answered or judged before is not done again. Judged scores need --judge; without one they are unscored.
+    """
+    from fedllm_bench.evaluate.bench import Options
+    from fedllm_bench.evaluate.judging.judged import Budget
+    from fedllm_bench.progress import progress_on
+    from fedllm_bench.suite import evaluate_runs
+
+    names, progress = _names(suites), progress_on()
+    if budget is not None and not (price_in or price_out):
+        raise click.UsageError("--budget needs --price-in and --price-out")
+    options = Options(
+        seed=seed,
+        limits=_limits(limits),
+        judge=None if judge is None else _judge(judge, judge_temperature, judge_seed, concurrency, progress),
+        rubrics=_rubrics(rubrics),
+        budget=Budget(max_requests, budget, price_in, price_out),
+        exclude_disputed=references == "exclude-disputed",
+        max_new_tokens=max_new_tokens,
+        samples=samples,
+        unsandboxed=unsandboxed,
+    )
+    for path in evaluate_runs(folders, names, options, progress):
+        click.echo(path, err=True)
+    print_scores(folders, form)
+
+
+def print_scores(folders: Sequence[Path], form: str) -> None:
+    """Print what the models reach."""
+
+
+def _names(suites: Sequence[str]) -> list[str]:
+    from fedllm_bench.evaluate.table import EVALUATIONS
+    from fedllm_bench.options import named
+
+    for suite in suites:
+        named("--suite", suite, {"all": None, **EVALUATIONS})
+    return [name for name in EVALUATIONS if "all" in suites or name in suites]
+
+
+def _limits(texts: Sequence[str]) -> dict[str, int]:
+    from fedllm_bench.evaluate.table import EVALUATIONS
+    from fedllm_bench.options import named
+
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        if name:
+            named("--limit", name, EVALUATIONS)
+        if not number.isdigit() or int(number) == 0:
+            raise click.BadParameter(f"{text!r} is not [NAME=]N with a number above 0", param_hint="--limit")
+        found[name] = int(number)
+    return found
+
+
+def _rubrics(texts: Sequence[str]) -> Mapping[str, "Rubric"]:
+    from fedllm_bench.evaluate.judging.rubric import read_rubric
+    from fedllm_bench.options import named
+
+    found = {}
+    for text in texts:
+        name, separator, file = text.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{text!r} is not NAME=FILE.toml", param_hint="--rubric")
+        named("--rubric", name, dict.fromkeys(("mt-bench", "vicuna", "ref-judge", "advbench")))
+        found[name] = read_rubric(Path(file))
+    return found
+
+
+def _judge(text: str, temperature: float, seed: int | None, concurrency: int, progress: "Progress") -> "Judge":
+    from fedllm_bench.judges import JUDGES, JudgeSettings
+    from fedllm_bench.options import named
+
+    kind, _, name = text.partition(":")
+    named("--judge", kind, JUDGES)
+    return JUDGES[kind](JudgeSettings(name, temperature, seed, concurrency), progress)

@@ -1,0 +1,133 @@
+"""What every benchmark of an evaluation is given."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedllm_bench import rng
+from fedllm_bench.benchmark_scores import ItemScore, Scores
+from fedllm_bench.evaluate.answering import Candidate, Engine, answer, answers_file
+from fedllm_bench.evaluate.judging.judge import Judge
+from fedllm_bench.evaluate.judging.judged import UNLIMITED, Budget
+from fedllm_bench.evaluate.judging.rubric import Rubric
+from fedllm_bench.evaluate.questions import Answer, Question
+from fedllm_bench.examples import FederatedDataset
+from fedllm_bench.model.sampling import Sampling
+from fedllm_bench.progress import SILENT, Progress
+
+__all__ = ["Bench", "Embed", "Options", "Said", "some"]
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user chooses.
+
+    Args:
+        seed: draws questions and answers.
+        limits: most questions by benchmark (of a subject: MMLU); the key "" is for all others.
+        judge: None leaves judged metrics unscored.
+        rubrics: of the user, by name.
+        budget: of the judge.
+        exclude_disputed: leave out MT-Bench's questions whose reference is disputed.
+        max_new_tokens: most tokens of an answer; None for each benchmark's own number.
+        samples: of each HumanEval problem; pass@k is estimated for k = 1.
+        unsandboxed: run generated programs without a sandbox.
+    """
+
+    seed: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
+    judge: Judge | None = None
+    rubrics: Mapping[str, Rubric] = field(default_factory=dict)
+    budget: Budget = UNLIMITED
+    exclude_disputed: bool = False
+    max_new_tokens: int | None = None
+    samples: int = 1
+    unsandboxed: bool = False
+
+    def limit(self, benchmark: str) -> int | None:
+        """Most questions of a benchmark."""
+        return self.limits.get(benchmark, self.limits.get(""))
+
+
+@dataclass(frozen=True)
+class Said:
+    """A candidate's answers to a benchmark.
+
+    Args:
+        candidate: who.
+        questions: in order.
+        answers: to each.
+        file: that holds them.
+    """
+
+    candidate: Candidate
+    questions: Sequence[Question]
+    answers: Sequence[Answer]
+    file: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Who is evaluated, with what.
+
+    Args:
+        engine: model and codec.
+        candidates: base and runs.
+        dataset: of the runs.
+        embed: embeddings of texts; None where no embedder is here.
+        options: of the user.
+        cache: the cache folder.
+        progress: shows what is done.
+    """
+
+    engine: Engine
+    candidates: Sequence[Candidate]
+    dataset: Callable[[], FederatedDataset]
+    embed: Embed | None
+    options: Options
+    cache: Path
+    progress: Progress = SILENT
+
+    def ask(
+        self, benchmark: str, questions: Sequence[Question], sampling: Callable[[Question], Sampling]
+    ) -> list[Said]:
+        """Every candidate's answers to some of the questions, as many as the user wants."""
+        chosen = some(questions, self.options.limit(benchmark), self.options.seed, benchmark)
+        most = self.options.max_new_tokens
+        asked = [(question, _capped(sampling(question), most)) for question in chosen]
+        seed = self.options.seed
+        answers = answer(benchmark, asked, self.candidates, self.engine, seed, self.progress)
+        return [
+            Said(each, chosen, answers[each.folder], answers_file(benchmark, asked, each, self.engine, seed).name)
+            for each in self.candidates
+        ]
+
+    def scores(self, benchmark: str, said: Said, items: Sequence[ItemScore], **settings: object) -> Scores:
+        """A candidate's scores with what decided them."""
+        own = {
+            "seed": self.options.seed,
+            "limit": self.options.limit(benchmark),
+            "max_new_tokens": self.options.max_new_tokens,
+            "answers": said.file,
+            "cut": sum(not all(each.stopped) for each in said.answers),
+            **self.engine.identity,
+        }
+        return Scores(benchmark, tuple(items), {**own, **settings})
+
+
+def some(questions: Sequence[Question], limit: int | None, seed: int, benchmark: str) -> list[Question]:
+    """So many questions, drawn by seed, in their own order."""
+    if limit is None or limit >= len(questions):
+        return list(questions)
+    drawn = rng.stream(seed, "limit", benchmark).permutation(len(questions))[:limit]
+    return [questions[at] for at in sorted(drawn.tolist())]
+
+
+def _capped(sampling: Sampling, most: int | None) -> Sampling:
+    new = sampling.max_new_tokens if most is None else min(most, sampling.max_new_tokens)
+    return Sampling(sampling.temperature, new, sampling.top_p)

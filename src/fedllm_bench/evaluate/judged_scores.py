@@ -1,0 +1,86 @@
+"""Answers with a judge's scores, and the judgements on disk."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedllm_bench import records
+from fedllm_bench.benchmark_scores import ItemScore
+from fedllm_bench.evaluate.bench import Bench, Said
+from fedllm_bench.evaluate.judging.judged import Judgment, judged
+from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric, own_rubric
+from fedllm_bench.evaluate.questions import Question
+from fedllm_bench.store import replacing
+
+__all__ = ["Judged", "judge_answers", "rubric_of", "scored"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge says of a candidate's answers to one benchmark.
+
+    Args:
+        judgments: by question and turn; empty without a judge.
+        settings: for the record: judge, rubric, and the file of judgements.
+        absent: why there are no judgements; empty where there are.
+    """
+
+    judgments: dict[tuple[str, int], Judgment]
+    settings: dict[str, Any]
+    absent: str = ""
+
+
+def rubric_of(bench: Bench, name: str, otherwise: Callable[[], Rubric] | None = None) -> Rubric:
+    """The user's rubric of a name, or else the package's."""
+    return bench.options.rubrics.get(name) or (otherwise() if otherwise else own_rubric(name))
+
+
+def judge_answers(bench: Bench, benchmark: str, said: Said, rubric: Rubric) -> Judged:
+    """Have every answer of a candidate judged, and write the judgements beside its answers."""
+    judge = bench.options.judge
+    if judge is None:
+        return Judged({}, {"judge": None, "rubric": rubric.identity}, "no judge: name one with --judge")
+    if not judge.takes(rubric):
+        return Judged({}, {"judge": judge.name, "rubric": rubric.identity}, f"{judge.name} cannot judge this")
+    items = [
+        JudgeItem(question, answer, turn)
+        for question, answer in zip(said.questions, said.answers, strict=True)
+        for turn in range(1, len(question.turns) + 1)
+    ]
+    found = judged(judge, rubric, items, bench.cache, bench.options.budget, bench.progress)
+    path = said.candidate.folder / "judgments" / said.file
+    with replacing(path) as scratch:
+        records.append(scratch, *(_record(benchmark, each) for each in found))
+    by_turn = {(each.item.question.id, each.item.turn): each for each in found}
+    return Judged(by_turn, {"judge": judge.name, "rubric": rubric.identity, "judgments": path.name})
+
+
+def scored(metric: str, judged: Judged, said: Said, turns: Sequence[int] | None = None) -> Iterator[ItemScore]:
+    """An item for each question: the mean over its turns, or over those given; unscored where one of them is."""
+    for question in said.questions:
+        wanted = turns or range(1, len(question.turns) + 1)
+        found = [judged.judgments.get((question.id, turn)) for turn in wanted]
+        scores = [None if each is None else each.score for each in found]
+        reasons = [judged.absent if each is None else each.unscored for each in found]
+        whole = [score for score in scores if score is not None]
+        is_whole = len(whole) == len(scores)
+        yield item(metric, question, sum(whole) / len(whole) if is_whole else None, next(filter(None, reasons), ""))
+
+
+def item(metric: str, question: Question, score: float | None, unscored: str = "") -> ItemScore:
+    """The score of a question."""
+    reason = "" if score is not None else unscored
+    return ItemScore(metric, question.id, score, reason, question.category, question.language)
+
+
+def _record(benchmark: str, judgment: Judgment) -> dict[str, Any]:
+    return {
+        "question": judgment.item.question.id,
+        "turn": judgment.item.turn,
+        "metric": benchmark,
+        "judge": judgment.judge,
+        "rubric": judgment.rubric,
+        "score": judgment.score,
+        "unscored": judgment.unscored,
+        "raw": list(judgment.raw),
+    }

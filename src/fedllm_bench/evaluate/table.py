@@ -1,0 +1,17 @@
+"""The table of benchmarks: a new one is a new row."""
+
+from collections.abc import Callable, Iterable
+
+from fedllm_bench.benchmark_scores import Scores
+from fedllm_bench.evaluate import chat
+from fedllm_bench.evaluate.bench import Bench
+
+__all__ = ["EVALUATIONS"]
+
+# From what is evaluated to the scores of each candidate, in their order.
+EVALUATIONS: dict[str, Callable[[Bench], Iterable[Scores]]] = {
+    "mt-bench": chat.mt_bench,
+    "vicuna": chat.vicuna,
+    "advbench": chat.advbench,
+    "ref-judge": chat.ref_judge,
+}

@@ -1,0 +1,90 @@
+"""The table of judges that `--judge KIND:NAME` takes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedllm_bench.endpoint import from_environment
+from fedllm_bench.errors import FedLLMError
+from fedllm_bench.evaluate.benchmarks.advbench import refusal_phrases
+from fedllm_bench.evaluate.judging.judge import EndpointJudge, Judge, LocalJudge, RuleJudge, ScriptedJudge
+from fedllm_bench.examples import Turn
+from fedllm_bench.model.base import load_model
+from fedllm_bench.model.generate import Prompt, batches, generate, stop_ids
+from fedllm_bench.model.lora import LoraSpec
+from fedllm_bench.model.sampling import Sampling
+from fedllm_bench.model.source import fingerprint, resolve
+from fedllm_bench.model.tokenise import Codec
+from fedllm_bench.progress import Progress
+
+__all__ = ["JUDGES", "JudgeSettings"]
+
+NO_ADAPTER = LoraSpec(rank=1, alpha=1.0, dropout=0.0, targets=())
+REPLY = 512  # most tokens of a local judge
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSettings:
+    """What a user says of a judge.
+
+    Args:
+        name: what follows the kind: a model, or a file.
+        temperature: of its replies.
+        seed: of its replies.
+        concurrency: requests under way at once.
+    """
+
+    name: str
+    temperature: float = 0.0
+    seed: int | None = None
+    concurrency: int = 8
+
+
+def _endpoint(settings: JudgeSettings, progress: Progress) -> Judge:
+    endpoint = from_environment(concurrency=settings.concurrency)
+    return EndpointJudge(endpoint, _named(settings, "endpoint:gpt-4o"), settings.temperature, settings.seed)
+
+
+def _local(settings: JudgeSettings, progress: Progress) -> Judge:
+    base = _named(settings, "local:smollm2-135m")
+
+    def answer(
+        conversations: Sequence[Sequence[Turn]], arrived: Callable[[int, str], None], progress: Progress
+    ) -> None:
+        model = load_model(base, NO_ADAPTER, dtype="auto", device="auto")
+        codec = Codec(model.tokenizer, "native", 1 << 20)
+        stops, how = stop_ids(model, codec), Sampling(settings.temperature, REPLY)
+        prompts = [
+            Prompt(codec.prompt(turns), how, ("judge", position)) for position, turns in enumerate(conversations)
+        ]
+        with progress.task(f"judgements by {base}", len(prompts), "judgements") as task:
+            for chosen in batches(prompts):
+                made = generate(model, [prompts[at] for at in chosen], stops, settings.seed or 0)
+                for at, reply in zip(chosen, made, strict=True):
+                    arrived(at, model.tokenizer.decode(list(reply.ids), skip_special_tokens=True).strip())
+                task.advance(len(chosen))
+
+    identity = f"{fingerprint(resolve(base))} {settings.temperature} {settings.seed}"
+    return LocalJudge(base, identity, answer)
+
+
+def _rule(settings: JudgeSettings, progress: Progress) -> Judge:
+    return RuleJudge(refusal_phrases(progress))
+
+
+def _scripted(settings: JudgeSettings, progress: Progress) -> Judge:
+    return ScriptedJudge(Path(_named(settings, "scripted:replies.jsonl")))
+
+
+def _named(settings: JudgeSettings, example: str) -> str:
+    if not settings.name:
+        raise FedLLMError(f"--judge {example.partition(':')[0]} needs a name", f"such as --judge {example}")
+    return settings.name
+
+
+JUDGES: dict[str, Callable[[JudgeSettings, Progress], Judge]] = {
+    "endpoint": _endpoint,
+    "local": _local,
+    "rule": _rule,
+    "scripted": _scripted,
+}
