@@ -17,6 +17,7 @@ from fedllm_bench.examples import Turn
 from fedllm_bench.model.base import DTYPES, LanguageModel, device_and_dtype, load_model
 from fedllm_bench.model.generate import Prompt, batches, generate, stop_ids
 from fedllm_bench.model.lora import LoraSpec
+from fedllm_bench.model.prepacked import prepacked
 from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.model.source import resolve
 from fedllm_bench.model.tokenise import Codec
@@ -28,8 +29,9 @@ def ours(model: LanguageModel, prompts: list[Prompt], stops: frozenset[int]) -> 
     """Tokens a second."""
     started = time.perf_counter()
     tokens = 0
-    for chosen in batches(prompts):
-        tokens += sum(len(made.ids) for made in generate(model, [prompts[at] for at in chosen], stops, 0))
+    with prepacked(model.model):
+        for chosen in batches(prompts):
+            tokens += sum(len(made.ids) for made in generate(model, [prompts[at] for at in chosen], stops, 0))
     return tokens / (time.perf_counter() - started)
 
 

@@ -6,7 +6,7 @@ import sys
 import click
 
 from fedllm_bench import __version__
-from fedllm_bench.commands import assets, catalogue, doctor, evaluation, methods, personal, results, runs
+from fedllm_bench.commands import assets, catalogue, doctor, evaluation, methods, paper, personal, results, runs
 from fedllm_bench.errors import FedLLMError
 
 __all__ = ["cli", "main"]
@@ -27,6 +27,7 @@ for command in (
     evaluation.evaluate,
     results.table,
     results.report,
+    paper.figure,
     personal.personalise,
     methods.methods,
     methods.check,

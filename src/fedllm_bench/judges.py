@@ -12,6 +12,7 @@ from fedllm_bench.examples import Turn
 from fedllm_bench.model.base import load_model
 from fedllm_bench.model.generate import Prompt, batches, generate, stop_ids
 from fedllm_bench.model.lora import LoraSpec
+from fedllm_bench.model.prepacked import prepacked
 from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.model.source import fingerprint, resolve
 from fedllm_bench.model.tokenise import Codec
@@ -57,7 +58,7 @@ def _local(settings: JudgeSettings, progress: Progress) -> Judge:
         prompts = [
             Prompt(codec.prompt(turns), how, ("judge", position)) for position, turns in enumerate(conversations)
         ]
-        with progress.task(f"judgements by {base}", len(prompts), "judgements") as task:
+        with prepacked(model.model), progress.task(f"judgements by {base}", len(prompts), "judgements") as task:
             for chosen in batches(prompts):
                 made = generate(model, [prompts[at] for at in chosen], stops, settings.seed or 0)
                 for at, reply in zip(chosen, made, strict=True):

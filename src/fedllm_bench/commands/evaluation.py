@@ -1,5 +1,6 @@
 """`eval`: benchmarks of finished runs and of their base models."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +95,7 @@ def evaluate(
 
     What was answered or judged before is not done again. Judged scores need --judge; without one they are unscored.
     """
+    os.environ.setdefault("TQDM_DISABLE", "1")  # other packages' bars; ours say what they are for
     from fedllm_bench.evaluate.bench import Options
     from fedllm_bench.evaluate.judging.judged import Budget
     from fedllm_bench.progress import progress_on

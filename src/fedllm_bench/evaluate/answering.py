@@ -17,6 +17,7 @@ from fedllm_bench.evaluate.questions import Answer, Question
 from fedllm_bench.examples import Turn
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.generate import Generated, Prompt, batches, generate, stop_ids
+from fedllm_bench.model.prepacked import prepacked
 from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.model.tokenise import Codec
 from fedllm_bench.progress import SILENT, Progress
@@ -99,7 +100,8 @@ def answer(
     files = {each.folder: answers_file(benchmark, asked, each, engine, seed) for each in candidates}
     left = [candidate for candidate in candidates if not files[candidate.folder].exists()]
     if left:
-        _Session(benchmark, asked, left, engine, seed, files).run(progress)
+        with prepacked(engine.model.model):
+            _Session(benchmark, asked, left, engine, seed, files).run(progress)
     return {folder: [_answer(record) for record in list(records.read(path))[1:]] for folder, path in files.items()}
 
 

@@ -1,7 +1,7 @@
 """What every benchmark of an evaluation is given."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +94,15 @@ class Bench:
     progress: Progress = SILENT
 
     def ask(
-        self, benchmark: str, questions: Sequence[Question], sampling: Callable[[Question], Sampling]
+        self, benchmark: str, questions: Sequence[Question], sampling: Callable[[Question], Sampling], copies: int = 1
     ) -> list[Said]:
-        """Every candidate's answers to some of the questions, as many as the user wants."""
+        """Every candidate's answers to some of the questions, as many as the user wants; several to each with copies.
+
+        A copy's id ends in `#` and its number, from 0.
+        """
         chosen = some(questions, self.options.limit(benchmark), self.options.seed, benchmark)
+        if copies > 1:
+            chosen = [replace(question, id=f"{question.id}#{copy}") for question in chosen for copy in range(copies)]
         most = self.options.max_new_tokens
         asked = [(question, _capped(sampling(question), most)) for question in chosen]
         seed = self.options.seed

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from fedllm_bench.benchmark_scores import Scores
-from fedllm_bench.evaluate import chat
+from fedllm_bench.evaluate import chat, humaneval, mmlu
 from fedllm_bench.evaluate.bench import Bench
 
 __all__ = ["EVALUATIONS"]
@@ -14,4 +14,6 @@ EVALUATIONS: dict[str, Callable[[Bench], Iterable[Scores]]] = {
     "vicuna": chat.vicuna,
     "advbench": chat.advbench,
     "ref-judge": chat.ref_judge,
+    "mmlu": mmlu.mmlu,
+    "humaneval": humaneval.humaneval,
 }
