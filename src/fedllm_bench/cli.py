@@ -6,7 +6,18 @@ import sys
 import click
 
 from fedllm_bench import __version__
-from fedllm_bench.commands import assets, catalogue, doctor, evaluation, methods, paper, personal, results, runs
+from fedllm_bench.commands import (
+    assets,
+    catalogue,
+    doctor,
+    evaluation,
+    methods,
+    paper,
+    personal,
+    results,
+    runs,
+    serving,
+)
 from fedllm_bench.errors import FedLLMError
 
 __all__ = ["cli", "main"]
@@ -33,6 +44,7 @@ for command in (
     methods.check,
     catalogue.data,
     assets.assets,
+    serving.serve,
     doctor.doctor,
 ):
     cli.add_command(command)

@@ -21,7 +21,7 @@ from fedllm_bench.progress import Progress
 __all__ = ["JUDGES", "JudgeSettings"]
 
 NO_ADAPTER = LoraSpec(rank=1, alpha=1.0, dropout=0.0, targets=())
-REPLY = 512  # most tokens of a local judge
+PATIENCE = 600.0  # seconds for a reply: a judge that writes a page needs minutes on a slow server
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,20 @@ class JudgeSettings:
         temperature: of its replies.
         seed: of its replies.
         concurrency: requests under way at once.
+        max_tokens: of a reply.
     """
 
     name: str
     temperature: float = 0.0
     seed: int | None = None
     concurrency: int = 8
+    max_tokens: int = 1024
 
 
 def _endpoint(settings: JudgeSettings, progress: Progress) -> Judge:
-    endpoint = from_environment(concurrency=settings.concurrency)
-    return EndpointJudge(endpoint, _named(settings, "endpoint:gpt-4o"), settings.temperature, settings.seed)
+    endpoint = from_environment(concurrency=settings.concurrency, timeout=PATIENCE)
+    model = _named(settings, "endpoint:gpt-4o")
+    return EndpointJudge(endpoint, model, settings.temperature, settings.seed, settings.max_tokens)
 
 
 def _local(settings: JudgeSettings, progress: Progress) -> Judge:
@@ -54,7 +57,7 @@ def _local(settings: JudgeSettings, progress: Progress) -> Judge:
     ) -> None:
         model = load_model(base, NO_ADAPTER, dtype="auto", device="auto")
         codec = Codec(model.tokenizer, "native", 1 << 20)
-        stops, how = stop_ids(model, codec), Sampling(settings.temperature, REPLY)
+        stops, how = stop_ids(model, codec), Sampling(settings.temperature, settings.max_tokens)
         prompts = [
             Prompt(codec.prompt(turns), how, ("judge", position)) for position, turns in enumerate(conversations)
         ]
@@ -65,7 +68,7 @@ def _local(settings: JudgeSettings, progress: Progress) -> Judge:
                     arrived(at, model.tokenizer.decode(list(reply.ids), skip_special_tokens=True).strip())
                 task.advance(len(chosen))
 
-    identity = f"{fingerprint(resolve(base))} {settings.temperature} {settings.seed}"
+    identity = f"{fingerprint(resolve(base))} {settings.temperature} {settings.seed} {settings.max_tokens}"
     return LocalJudge(base, identity, answer)
 
 

@@ -39,6 +39,9 @@ __all__ = ["evaluate"]
     help="endpoint:MODEL (a server, see OPENAI_BASE_URL), local:BASE, scripted:FILE.jsonl, or rule.",
 )
 @click.option("--judge-temperature", type=float, default=0.0, show_default=True, help="Of the judge's replies.")
+@click.option(
+    "--judge-tokens", type=click.IntRange(min=1), default=1024, show_default=True, help="Of a reply, at most."
+)
 @click.option("--judge-seed", type=int, help="Sent to the judge.")
 @click.option(
     "--concurrency",
@@ -77,6 +80,7 @@ def evaluate(
     limits: tuple[str, ...],
     judge: str | None,
     judge_temperature: float,
+    judge_tokens: int,
     judge_seed: int | None,
     concurrency: int,
     rubrics: tuple[str, ...],
@@ -107,7 +111,7 @@ def evaluate(
     options = Options(
         seed=seed,
         limits=_limits(limits),
-        judge=None if judge is None else _judge(judge, judge_temperature, judge_seed, concurrency, progress),
+        judge=_judge(judge, progress, judge_temperature, judge_seed, concurrency, judge_tokens),
         rubrics=_rubrics(rubrics),
         budget=Budget(max_requests, budget, price_in, price_out),
         exclude_disputed=references == "exclude-disputed",
@@ -162,10 +166,14 @@ def _rubrics(texts: Sequence[str]) -> Mapping[str, "Rubric"]:
     return found
 
 
-def _judge(text: str, temperature: float, seed: int | None, concurrency: int, progress: "Progress") -> "Judge":
+def _judge(
+    text: str | None, progress: "Progress", temperature: float, seed: int | None, concurrency: int, max_tokens: int
+) -> "Judge | None":
     from fedllm_bench.judges import JUDGES, JudgeSettings
     from fedllm_bench.options import named
 
+    if text is None:
+        return None
     kind, _, name = text.partition(":")
     named("--judge", kind, JUDGES)
-    return JUDGES[kind](JudgeSettings(name, temperature, seed, concurrency), progress)
+    return JUDGES[kind](JudgeSettings(name, temperature, seed, concurrency, max_tokens), progress)

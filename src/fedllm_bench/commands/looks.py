@@ -1,7 +1,7 @@
 """`data describe`, `figures` and `card`: what a dataset looks like."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fedllm_bench.examples import FederatedDataset
     from fedllm_bench.survey import Survey, Tools
 
-__all__ = ["card", "describe", "figures"]
+__all__ = ["card", "describe", "figures", "survey_of", "survey_of_run"]
 
 MEASURED_WITH: tuple[Callable[[Any], Any], ...] = (
     click.option("--tokenizer", metavar="NAME", help="Counts tokens: an asset, a hub name or a folder."),
@@ -162,6 +162,15 @@ def card(
 def survey_of(target: str, overrides: Sequence[str], tools: "Tools") -> "Survey":
     """A survey of the dataset that a target means."""
     return _survey(dataset_of(target, overrides, _progress()), tools)
+
+
+def survey_of_run(experiment: Mapping[str, Any], tools: "Tools") -> "Survey":
+    """A survey of the dataset of a run, from its resolved settings."""
+    from fedllm_bench.clients import build_data
+    from fedllm_bench.experiment import Experiment
+
+    settings = {key: value for key, value in experiment.items() if key != "run_id"}
+    return _survey(build_data(Experiment.model_validate(settings), _progress()), tools)
 
 
 def _survey(dataset: "FederatedDataset", tools: "Tools") -> "Survey":

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from fedllm_bench.commands.output import print_rows
+from fedllm_bench.commands.paper import View, paper_number, print_paper_table
 
 __all__ = ["print_table", "report", "table"]
 
@@ -15,22 +16,36 @@ folders_argument = click.argument(
 
 
 @click.command()
-@folders_argument
+@click.argument("folders", metavar="[1-8] RUN_OR_FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format", "form", type=click.Choice(["text", "md", "tex", "csv", "json"]), default="text", show_default=True
 )
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.option("--by-group", is_flag=True, help="A column for each group of clients (data.group_by).")
-def table(folders: tuple[Path, ...], form: str, by_group: bool) -> None:
+@click.option("--metrics", is_flag=True, help="A column for each metric of the benchmarks that eval ran.")
+@click.option("--with-paper", is_flag=True, help="The paper's numbers beside; for table 1 to 8.")
+@click.option(
+    "--against",
+    type=click.Choice(["fedavg", "local"]),
+    default="fedavg",
+    show_default=True,
+    help="Mark what cannot be told from this (~).",
+)
+def table(
+    *, folders: tuple[Path, ...], form: str, by_group: bool, metrics: bool, with_paper: bool, against: str
+) -> None:
     """Compare methods by their runs.
 
     Shows held-out loss and the change to the base model; as JSON and CSV also what the runs spent.
-    `table 7` prints the paper's settings, which experiments/paper/ holds.
+    A number before the runs prints that table of the paper from them: `table 3 runs/mine --with-paper`.
     """
-    if folders == (Path("7"),) and not folders[0].exists():
-        print_settings_of_the_paper(form)
+    number = paper_number(folders)
+    if number is not None:
+        print_paper_table(number, folders[1:], View(form, with_paper, against))
     elif by_group:
         print_groups(folders, form)
+    elif metrics:
+        print_metrics(folders, form, against)
     else:
         print_table(folders, form)
 
@@ -58,20 +73,6 @@ def report(folders: tuple[Path, ...], page: Path | None, figures: Path | None) -
     click.echo(write_report(folders, page, figures))
 
 
-def print_settings_of_the_paper(form: str) -> None:
-    """Print Table 7 of the paper."""
-    from fedllm_bench.analysis.paper_settings import COLUMNS, settings_of_the_paper
-    from fedllm_bench.commands.runs import experiments_folder
-
-    rows = settings_of_the_paper(experiments_folder() / "paper")
-    print_rows(
-        rows,
-        COLUMNS,
-        form,
-        "Table 7: settings of the files in experiments/paper; clients are those of a round and all.",
-    )
-
-
 def print_groups(folders: Sequence[Path], form: str) -> None:
     """Print a row for each method with a column for each group of clients."""
     from fedllm_bench.analysis.by_group import by_group, group_columns
@@ -83,8 +84,20 @@ def print_groups(folders: Sequence[Path], form: str) -> None:
     print_rows(rows, group_columns(rows), form, note)
 
 
+def print_metrics(folders: Sequence[Path], form: str, against: str) -> None:
+    """Print a row for each method with a column for each metric that benchmarks score."""
+    from fedllm_bench.analysis.evaluations import caption, columns_of, evaluations, flat_rows, nested_rows
+    from fedllm_bench.analysis.frames import read_runs
+    from fedllm_bench.analysis.methods import group
+
+    found = evaluations(group(read_runs(folders)))
+    rows = nested_rows(found) if form == "json" else flat_rows(found, form == "csv")
+    print_rows(rows, columns_of(found, against), form, caption(found, against))
+
+
 def print_table(folders: Sequence[Path], form: str) -> None:
-    """Print a row for each method found in run folders, or in the folders above them."""
+    """Print a row for each method found in run folders, or in the folders above them; JSON has its metrics, too."""
+    from fedllm_bench.analysis.evaluations import evaluations, nested_rows
     from fedllm_bench.analysis.frames import read_runs
     from fedllm_bench.analysis.methods import group
     from fedllm_bench.analysis.summary import caption, summarise
@@ -92,4 +105,6 @@ def print_table(folders: Sequence[Path], form: str) -> None:
 
     methods = group(read_runs(folders))
     rows = [summary.row() for summary in summarise(methods)]
+    if form == "json":
+        rows = [row | own for row, own in zip(rows, nested_rows(evaluations(methods)), strict=True)]
     print_rows(rows, METHOD_COLUMNS, form, caption(methods))

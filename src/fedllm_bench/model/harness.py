@@ -1,6 +1,7 @@
 """A live model, with one of several adapters, as lm-evaluation-harness sees models."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,24 +56,30 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
     ) -> list[tuple[float, bool]]:
         """For each request the sum of log p of the continuation's tokens, and whether each is the likeliest."""
         most = getattr(self.model.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
-        rows = []
-        for _text, context, continuation in requests:
-            ids = np.asarray([*context, *continuation], dtype=np.int32)[-(most + 1) :]
-            scored = np.arange(len(ids)) >= len(ids) - len(continuation)
-            rows.append((ids, scored))
-        found: list[tuple[float, bool]] = [(0.0, True)] * len(rows)
-        with self.progress.task("log-likelihoods", len(rows), "requests") as task:
-            for chosen in plan_micro_batches([len(ids) for ids, _ in rows], TOKEN_BUDGET):
-                for row, result in zip(chosen, self._scored([rows[at] for at in chosen]), strict=True):
-                    found[row] = result
+        # Continuations of one token after the same context are read off one row: a question's letters, say.
+        owners: dict[tuple[tuple[int, ...], int], list[int]] = {}
+        for at, (_text, context, continuation) in enumerate(requests):
+            before = tuple([*context, *continuation[:-1]][-most:])
+            owners.setdefault((before, len(continuation)), []).append(at)
+        rows = [
+            _Row(before, count, [(at, requests[at][2]) for at in members])
+            for (before, count), members in owners.items()
+        ]
+        found: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+        with self.progress.task("log-likelihoods", len(rows), "rows") as task:
+            for chosen in plan_micro_batches([len(row.before) for row in rows], TOKEN_BUDGET):
+                for at, result in self._scored([rows[i] for i in chosen]):
+                    found[at] = result
                 task.advance(len(chosen))
         return found
 
-    def _scored(self, rows: Sequence[tuple[Any, Any]]) -> list[tuple[float, bool]]:
+    def _scored(self, rows: Sequence["_Row"]) -> Iterator[tuple[int, tuple[float, bool]]]:
         none = [0] * len(rows)
+        # A token more than is passed, whose value nobody looks at, marks the last place as one to be scored.
+        ids = [np.asarray([*row.before, 0], dtype=np.int32) for row in rows]
         layout = lay_out(
-            [ids for ids, _ in rows],
-            [scored for _, scored in rows],
+            ids,
+            [np.arange(len(own)) >= len(own) - row.count for own, row in zip(ids, rows, strict=True)],
             [self.adapter] * len(rows),
             none,
             packed=self.model.packed,
@@ -81,15 +88,32 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         )
         with self.model.adapted(self.params, layout, training=False):
             logits = self.model.scored_logits(layout).float()
-        chances = logits.log_softmax(-1).gather(-1, layout.targets[:, None])[:, 0].double()
-        likeliest = logits.argmax(-1) == layout.targets
-        sums = torch.zeros(len(rows), dtype=torch.float64, device=chances.device)
-        sums.index_add_(0, layout.target_rows, chances)
-        misses = torch.zeros(len(rows), device=chances.device).index_add_(0, layout.target_rows, (~likeliest).float())
-        return list(zip(sums.tolist(), (misses == 0).tolist(), strict=True))
+        chances, likeliest = logits.log_softmax(-1).double().cpu(), logits.argmax(-1).cpu()
+        start = 0
+        for row in rows:
+            own, best = chances[start : start + row.count], likeliest[start : start + row.count]
+            start += row.count
+            for at, continuation in row.asked:
+                wanted = torch.tensor(continuation)
+                yield at, (float(own.gather(-1, wanted[:, None]).sum()), bool((best == wanted).all()))
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
         raise NotImplementedError("perplexity over long texts is not offered; held-out loss is in the run's own table")
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
         raise NotImplementedError("tasks that generate are not offered; see the chat benchmarks")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Tokens that are passed once, and the continuations that are read off them.
+
+    Args:
+        before: all tokens but the last of a continuation.
+        count: tokens of each continuation.
+        asked: number of the request and its continuation.
+    """
+
+    before: tuple[int, ...]
+    count: int
+    asked: Sequence[tuple[int, list[int]]]

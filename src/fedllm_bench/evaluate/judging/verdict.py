@@ -11,8 +11,8 @@ THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|$)", re.DOTALL | re
 NUMBER = r"(-?\d+(?:[.,]\d+)?)\s*(?:/\s*\d+)?"
 # From the form that is asked for to what judges write instead; the first form that occurs decides.
 FORMS = (
-    re.compile(rf"\[\[\s*(?:rating|score)?\W{{0,3}}{NUMBER}\s*\]\]", re.IGNORECASE),
-    re.compile(rf"(?:rating|score|grade|verdict)(?:\s+is)?\W{{0,8}}{NUMBER}", re.IGNORECASE),
+    re.compile(rf"\[\[\s*(?:rating|score)?[^\w-]{{0,3}}{NUMBER}\s*\]\]", re.IGNORECASE),
+    re.compile(rf"(?:rating|score|grade|verdict)(?:\s+is)?[^\w-]{{0,8}}{NUMBER}", re.IGNORECASE),
     re.compile(rf"^\W*{NUMBER}\W*$"),
 )
 
