@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fedllm_bench.commands.results import print_metrics
+
 if TYPE_CHECKING:
     from fedllm_bench.evaluate.judging.judge import Judge
     from fedllm_bench.evaluate.judging.rubric import Rubric
@@ -121,11 +123,7 @@ def evaluate(
     )
     for path in evaluate_runs(folders, names, options, progress):
         click.echo(path, err=True)
-    print_scores(folders, form)
-
-
-def print_scores(folders: Sequence[Path], form: str) -> None:
-    """Print what the models reach."""
+    print_metrics(folders, form, "fedavg")
 
 
 def _names(suites: Sequence[str]) -> list[str]:

@@ -50,6 +50,11 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         ids: list[int] = self.model.tokenizer(string, add_special_tokens=bool(add_special_tokens))["input_ids"]
         return ids
 
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """As the harness does it, without its bars."""
+        found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+        return found
+
     @torch.inference_mode()
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
