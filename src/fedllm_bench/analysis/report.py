@@ -13,7 +13,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fedllm_bench import __version__
+from fedllm_bench.analysis.answers import answers
 from fedllm_bench.analysis.as_toml import as_toml
+from fedllm_bench.analysis.evaluations import caption as scores_caption
+from fedllm_bench.analysis.evaluations import columns_of, evaluations, flat_rows
 from fedllm_bench.analysis.figures import Drawing, draw, inline_svg, save
 from fedllm_bench.analysis.frames import Run, read_runs
 from fedllm_bench.analysis.headline import headline
@@ -56,6 +59,7 @@ def render_report(methods: Sequence[Method], summaries: Sequence[Summary], drawi
     """The page as text; equal runs give equal pages."""
     trained = [method for method in methods if method.base is not None]
     runs = [run for method in trained for run in method.runs]
+    asked, totals = answers(methods)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(count=count_text, bytes=bytes_text, seconds=seconds_text, epsilon=epsilon_text)
     template = environment.from_string(files("fedllm_bench.analysis").joinpath("report.html.j2").read_text("utf-8"))
@@ -67,6 +71,9 @@ def render_report(methods: Sequence[Method], summaries: Sequence[Summary], drawi
         by_token=any(method.words.scores_tokens for method in methods),
         by_pair=any(not method.words.scores_tokens for method in methods),
         figures=[(each.name, each.title, Markup(inline_svg(each))) for each in drawings],
+        scores=_scores(methods),
+        asked=asked,
+        totals=totals,
         clients=_clients(methods),
         costs=[_cost(method, summary) for method, summary in zip(methods, summaries, strict=True) if method.base],
         by_personal=any(method.personal for method in methods),
@@ -77,6 +84,35 @@ def render_report(methods: Sequence[Method], summaries: Sequence[Summary], drawi
         environment=list(_environment(runs)),
         version=__version__,
     )
+
+
+# --- benchmarks
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """Methods against metrics.
+
+    Args:
+        heads: of the columns.
+        rows: the text of each cell, line by line.
+        caption: what the numbers are.
+    """
+
+    heads: list[str]
+    rows: list[list[list[str]]]
+    caption: str
+
+
+def _scores(methods: Sequence[Method]) -> ScoreTable | None:
+    """The benchmarks of the methods; None where nothing was evaluated."""
+    found = evaluations(methods)
+    cells = [cell for own in found.board.cells.values() for cell in own.values()]
+    if all(cell.mean is None and not cell.unscored for cell in cells):
+        return None
+    columns = columns_of(found, "fedavg")
+    rows = [[column.show(row).splitlines() for column in columns] for row in flat_rows(found)]
+    return ScoreTable([column.title for column in columns], rows, scores_caption(found, "fedavg"))
 
 
 # --- clients
