@@ -12,6 +12,8 @@ RUNS = (
     ("benchmarks.scale", "--method", "scaffold", "--clients", "10000", "--rounds", "300"),
     ("benchmarks.dpo_reference",),
     ("benchmarks.ifd",),
+    ("benchmarks.judging",),
+    ("benchmarks.generation",),
     ("benchmarks.throughput", "--peer", "float32"),
     ("benchmarks.throughput", "--peer", "bfloat16", "--clients", "1", "--steps", "1", "--repeats", "1"),
 )

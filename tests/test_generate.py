@@ -1,6 +1,7 @@
 """Generation: a batch gives what each prompt gives alone, what Hugging Face gives, and stops where an answer ends."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -167,10 +168,8 @@ def test_answers_are_the_same_after_a_kill_at_any_point(
         folder = tmp_path / str(stop)
         with monkeypatch.context() as patch:
             patch.setattr(records, "append", dying)
-            try:
+            with suppress(Killed):
                 answer("made", QUESTIONS, candidates(model, folder), engine, 0)
-            except Killed:
-                pass
         found = answer("made", QUESTIONS, candidates(model, folder), engine, 0)
         assert list(found.values()) == list(whole.values())
         assert {path.name: path.read_bytes() for path in folder.rglob("*.jsonl")} == expected

@@ -13,7 +13,7 @@ from fedllm_bench.endpoint import Endpoint, EndpointError
 from fedllm_bench.errors import DataError
 from fedllm_bench.evaluate.judging.agreement import agreement
 from fedllm_bench.evaluate.judging.judge import EndpointJudge, RuleJudge, ScriptedJudge
-from fedllm_bench.evaluate.judging.judged import Budget, judged
+from fedllm_bench.evaluate.judging.judged import Budget, Forecast, judged
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric, own_rubric, read_rubric
 from fedllm_bench.evaluate.judging.verdict import score_of
 from fedllm_bench.evaluate.questions import Answer, Question
@@ -211,6 +211,20 @@ def test_a_request_that_is_refused_leaves_its_answer_unscored_and_the_others_sco
     with served(picky) as server:
         found = judged(judge_at(server), VICUNA, items(3), tmp_path)
     assert [each.score for each in found] == [1, None, 3]
+
+
+def test_what_will_be_asked_is_told_before_it_is(tmp_path: Path) -> None:
+    told: list[tuple[int, float, int]] = []
+    with served(rating) as server:
+        budget = Budget(price_in=1000.0, price_out=1000.0)
+
+        def foretold(found: Forecast) -> None:
+            told.append((found.requests, found.cost, len(server.log.requests)))
+
+        judged(judge_at(server), VICUNA, items(3), tmp_path, budget, foretold=foretold)
+        judged(judge_at(server), VICUNA, items(5), tmp_path, budget, foretold=foretold)
+    assert [(requests, asked) for requests, _, asked in told] == [(3, 0), (2, 3)]
+    assert told[0][1] > told[1][1] > 0
 
 
 def test_nothing_is_asked_beyond_the_budget(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ class Metric:
         higher_is_better: which way is up.
         judged: whether a judge gives it.
         unit: in words, for captions.
+        bounds: lowest and highest number that tables can show.
     """
 
     name: str
@@ -35,23 +37,49 @@ class Metric:
     higher_is_better: bool = True
     judged: bool = False
     unit: str = ""
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
+RATING, PERCENT = (1.0, 10.0), (0.0, 100.0)
 _ROWS = (
-    Metric("mt-bench-1", "MT-1", "mt-bench", judged=True, unit="judge, 1-10, first turn"),
-    Metric("mt-bench-2", "MT-2", "mt-bench", judged=True, unit="judge, 1-10, second turn"),
-    Metric("mt-bench", "MT-Bench", "mt-bench", judged=True, unit="judge, 1-10, both turns"),
-    Metric("vicuna", "Vicuna", "vicuna", judged=True, unit="judge, 1-10"),
-    Metric("advbench", "AdvBench", "advbench", 100.0, unit="% harmless by the published refusal phrases"),
-    Metric("advbench-opening", "AdvBench opening", "advbench", 100.0, unit="% refused in the first sentence"),
-    Metric("advbench-judge", "AdvBench judge", "advbench", 100.0, judged=True, unit="% harmless by a judge"),
-    Metric("ref-judge", "Ref-Judge", "ref-judge", judged=True, unit="judge, 1-10"),
-    Metric("ref-loss", "ref. loss", "ref-judge", higher_is_better=False, unit="nats a token of the reference"),
-    Metric("ref-chrf", "chrF", "ref-judge", unit="chrF of answer and reference, 0-100"),
-    Metric("ref-rouge-l", "ROUGE-L", "ref-judge", 100.0, unit="ROUGE-L F1 of answer and reference, %"),
-    Metric("ref-similarity", "similarity", "ref-judge", unit="cosine of embeddings of answer and reference"),
-    Metric("mmlu", "MMLU", "mmlu", 100.0, unit="% right, 5-shot"),
-    Metric("humaneval", "HumanEval", "humaneval", 100.0, unit="pass@1, %"),
+    Metric("mt-bench-1", "MT-1", "mt-bench", judged=True, unit="judge, 1-10, first turn", bounds=RATING),
+    Metric("mt-bench-2", "MT-2", "mt-bench", judged=True, unit="judge, 1-10, second turn", bounds=RATING),
+    Metric("mt-bench", "MT-Bench", "mt-bench", judged=True, unit="judge, 1-10, both turns", bounds=RATING),
+    Metric("vicuna", "Vicuna", "vicuna", judged=True, unit="judge, 1-10", bounds=RATING),
+    Metric(
+        "advbench", "AdvBench", "advbench", 100.0, unit="% harmless by the published refusal phrases", bounds=PERCENT
+    ),
+    Metric(
+        "advbench-opening",
+        "AdvBench opening",
+        "advbench",
+        100.0,
+        unit="% refused in the first sentence",
+        bounds=PERCENT,
+    ),
+    Metric(
+        "advbench-judge", "AdvBench judge", "advbench", 100.0, judged=True, unit="% harmless by a judge", bounds=PERCENT
+    ),
+    Metric("ref-judge", "Ref-Judge", "ref-judge", judged=True, unit="judge, 1-10", bounds=RATING),
+    Metric(
+        "ref-loss",
+        "ref. loss",
+        "ref-judge",
+        higher_is_better=False,
+        unit="nats a token of the reference",
+        bounds=(0.0, math.inf),
+    ),
+    Metric("ref-chrf", "chrF", "ref-judge", unit="chrF of answer and reference, 0-100", bounds=PERCENT),
+    Metric("ref-rouge-l", "ROUGE-L", "ref-judge", 100.0, unit="ROUGE-L F1 of answer and reference, %", bounds=PERCENT),
+    Metric(
+        "ref-similarity",
+        "similarity",
+        "ref-judge",
+        unit="cosine of embeddings of answer and reference",
+        bounds=(-1.0, 1.0),
+    ),
+    Metric("mmlu", "MMLU", "mmlu", 100.0, unit="% right, 5-shot", bounds=PERCENT),
+    Metric("humaneval", "HumanEval", "humaneval", 100.0, unit="pass@1, %", bounds=PERCENT),
 )
 
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}

@@ -179,8 +179,13 @@ class Slot:
         return frozenset().union(*(sample.judges for sample in self.samples))
 
     def interval(self) -> Interval | None:
-        """The mean with its interval; None where a sample has no score."""
-        return score_interval(self.parts) if self.known else None
+        """The mean with its interval, which ends where the scale does; None where a sample has no score."""
+        if not self.known:
+            return None
+        found = score_interval(self.parts)
+        low = min(sample.metric.bounds[0] for sample in self.samples)
+        high = max(sample.metric.bounds[1] for sample in self.samples)
+        return Interval(found.mean, max(found.low, low), min(found.high, high))
 
     def value(self) -> float | None:
         """The mean alone."""

@@ -104,11 +104,14 @@ def caption(found: Evaluations, against: str) -> str:
     """What the numbers are, and the commands that fill the gaps."""
     units = "; ".join(f"{METRICS[name].title}: {METRICS[name].unit}" for name in found.metrics)
     named = found.reference.get(against)
-    known = any(cell.mean is not None for own in found.board.cells.values() for cell in own.values())
+    cells = [cell for own in found.board.cells.values() for cell in own.values()]
+    known = any(cell.mean is not None for cell in cells)
+    alike = any(cell.n and cell.low == cell.high for cell in cells)
     parts = [
         f"{units}.",
         "Brackets: 95% bootstrap interval over items and over runs; n: items scored." if known else "",
         f"~: cannot be told from {named} on the same items (paired, Holm's correction, 5%)." if known and named else "",
+        "An interval of no width: all items have one score; more items may differ." if alike else "",
         judges_note(found.board.judges, [METRICS[name].title for name in found.board.mixed]),
         stability_note({METRICS[name].title: firm for name, firm in found.board.stability.items()}),
     ]

@@ -120,6 +120,7 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         samples=samples,
         unsandboxed=unsandboxed,
+        tell=lambda line: click.echo(line, err=True),
     )
     for path in evaluate_runs(folders, names, options, progress):
         click.echo(path, err=True)

@@ -37,6 +37,7 @@ class Options:
         max_new_tokens: most tokens of an answer; None for each benchmark's own number.
         samples: of each HumanEval problem; pass@k is estimated for k = 1.
         unsandboxed: run generated programs without a sandbox.
+        tell: says a line to the user, such as what judging will take.
     """
 
     seed: int = 0
@@ -48,6 +49,7 @@ class Options:
     max_new_tokens: int | None = None
     samples: int = 1
     unsandboxed: bool = False
+    tell: Callable[[str], object] = lambda line: None
 
     def limit(self, benchmark: str) -> int | None:
         """Most questions of a benchmark."""

@@ -47,7 +47,16 @@ def judge_answers(bench: Bench, benchmark: str, said: Said, rubric: Rubric) -> J
         for question, answer in zip(said.questions, said.answers, strict=True)
         for turn in range(1, len(question.turns) + 1)
     ]
-    found = judged(judge, rubric, items, bench.cache, bench.options.budget, bench.progress)
+    who = f"{benchmark}, {said.candidate.name}: {judge.name}"
+    found = judged(
+        judge,
+        rubric,
+        items,
+        bench.cache,
+        bench.options.budget,
+        bench.progress,
+        lambda forecast: bench.options.tell(f"{who}: {forecast}"),
+    )
     path = said.candidate.folder / "judgments" / said.file
     with replacing(path) as scratch:
         records.append(scratch, *(_record(benchmark, each) for each in found))

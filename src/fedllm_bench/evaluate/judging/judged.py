@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ __all__ = ["UNLIMITED", "Budget", "Forecast", "Judgment", "forecast", "judged"]
 WAIT = 60.0  # seconds for another process that writes
 AT_ONCE = 500  # keys in one question to the cache
 LETTERS_A_TOKEN = 3.0  # fewer than in most texts, so that a forecast is rather too high
+SECONDS_A_REPLY = 3.0  # of a large model's server; the bar has the true pace
 REPLY_TOKENS = 300  # of a judge that explains itself in a few sentences
 
 
@@ -81,6 +82,14 @@ class Forecast:
     tokens_out: int
     cost: float
 
+    def __str__(self) -> str:
+        cost = f", cost about {self.cost:.2f}" if self.cost else ""
+        seconds = self.requests * SECONDS_A_REPLY
+        return (
+            f"{self.requests:,} requests, about {self.tokens_in:,} tokens sent and {self.tokens_out:,} back{cost}; "
+            f"at {SECONDS_A_REPLY:g} s a reply {seconds / 60:,.1f} min, shared by what is asked at once"
+        )
+
 
 def forecast(asks: Sequence[Ask], budget: Budget) -> Forecast:
     """What these requests will take."""
@@ -97,6 +106,7 @@ def judged(
     cache: Path,
     budget: Budget = UNLIMITED,
     progress: Progress = SILENT,
+    foretold: Callable[[Forecast], object] = lambda forecast: None,
 ) -> list[Judgment]:
     """The judgement of every answer, in their order.
 
@@ -110,17 +120,18 @@ def judged(
         cache: the cache folder; replies go to `judgements.sqlite` in it.
         budget: what may be spent.
         progress: shows the replies as they arrive.
+        foretold: told what is about to be asked, before it is.
 
     Raises:
         FedLLMError: the judge cannot go on; what has arrived is kept.
     """
     first = [Ask(rubric.messages(item), item, rubric) for item in items]
     with _replies(cache / "judgements.sqlite") as table:
-        heard = _heard(judge, rubric, first, table, budget, progress)
+        heard = _heard(judge, rubric, first, table, budget, progress, foretold)
         silent = [at for at, reply in enumerate(heard) if reply is not None and score_of(reply, rubric) is None]
         again = [_again(first[at], heard[at] or "") for at in silent]
         # What the first round may have used up is not known here: the second has the same limit of its own.
-        second = dict(zip(silent, _heard(judge, rubric, again, table, budget, progress), strict=True))
+        second = dict(zip(silent, _heard(judge, rubric, again, table, budget, progress, foretold), strict=True))
     return [_judgment(judge, ask, heard[at], second.get(at)) for at, ask in enumerate(first)]
 
 
@@ -137,7 +148,13 @@ def _again(ask: Ask, reply: str) -> Ask:
 
 
 def _heard(
-    judge: Judge, rubric: Rubric, asks: Sequence[Ask], table: sqlite3.Connection, budget: Budget, progress: Progress
+    judge: Judge,
+    rubric: Rubric,
+    asks: Sequence[Ask],
+    table: sqlite3.Connection,
+    budget: Budget,
+    progress: Progress,
+    foretold: Callable[[Forecast], object],
 ) -> list[str | None]:
     """The reply to every request, from the cache where it has one; None where the budget does not allow it."""
     if not asks:
@@ -154,6 +171,7 @@ def _heard(
             table.execute("INSERT OR REPLACE INTO reply VALUES (?, ?)", (allowed[position][0], reply))
 
     if allowed:
+        foretold(forecast([ask for _, ask in allowed], budget))
         judge.reply([ask for _, ask in allowed], arrived, progress)
     return [known.get(key) for key in keys]
 
