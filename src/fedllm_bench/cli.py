@@ -7,6 +7,7 @@ import click
 
 from fedllm_bench import __version__
 from fedllm_bench.commands import (
+    agreement,
     assets,
     catalogue,
     doctor,
@@ -36,6 +37,7 @@ for command in (
     runs.quickstart,
     runs.run,
     evaluation.evaluate,
+    agreement.agreement,
     results.table,
     results.report,
     paper.figure,

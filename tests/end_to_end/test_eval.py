@@ -110,6 +110,10 @@ def test_every_benchmark_has_a_score_and_a_second_time_nothing_is_asked(
     assert len(judge.log.requests) == asked
     assert {path: path.read_bytes() for path in runs.rglob("*.jsonl")} == files
 
+    evaluate(fedllm, runs, tmp_path, "--judge", "endpoint:small", "--judge-seed", "2", "--suite", "vicuna")
+    twice = json.loads(fedllm("agreement", runs, "--json").out)["rows"]
+    assert [row["kappa"] in (1.0, None) and row["count"] == 1 for row in twice] == [True] * len(rows + rows[1:2])
+
     done = fedllm("table", "3", runs, "--with-paper")
     assert done.code == 0 and "paper 4.30" in done.out, done.err
 

@@ -1,7 +1,10 @@
 """Answers with a judge's scores, and the judgements on disk."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fedllm_bench import records
@@ -57,7 +60,8 @@ def judge_answers(bench: Bench, benchmark: str, said: Said, rubric: Rubric) -> J
         bench.progress,
         lambda forecast: bench.options.tell(f"{who}: {forecast}"),
     )
-    path = said.candidate.folder / "judgments" / said.file
+    by = hashlib.sha256(json.dumps([judge.identity, rubric.identity], sort_keys=True).encode()).hexdigest()[:8]
+    path = said.candidate.folder / "judgments" / f"{Path(said.file).stem}-{by}.jsonl"
     with replacing(path) as scratch:
         records.append(scratch, *(_record(benchmark, each) for each in found))
     by_turn = {(each.item.question.id, each.item.turn): each for each in found}

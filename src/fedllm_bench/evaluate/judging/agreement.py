@@ -1,13 +1,18 @@
 """How far two judges, or two seeds of one, agree."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
-__all__ = ["Agreement", "agreement"]
+from fedllm_bench import records
+
+__all__ = ["Agreement", "agreement", "agreements"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +55,29 @@ def agreement(first: Sequence[float | None], second: Sequence[float | None]) -> 
         spearman=float(spearmanr(x, y).statistic) if vary else math.nan,
         within_one=float((np.abs(x - y) <= 1).mean()),
     )
+
+
+def agreements(folder: Path) -> Iterator[dict[str, Any]]:
+    """Each two judgements of the same answers of a model: file, judges, rubrics, and how far they agree.
+
+    Args:
+        folder: of a run or a base model.
+
+    Raises:
+        RunError: a file is broken; named.
+    """
+    files: dict[str, list[Path]] = {}
+    for path in sorted((folder / "judgments").glob("*.jsonl")):
+        files.setdefault(path.stem.rpartition("-")[0], []).append(path)
+    for answers, paths in files.items():
+        read = {path: {(row["question"], row["turn"]): row for row in records.read(path)} for path in paths}
+        for first, second in combinations(paths, 2):
+            both = sorted(read[first].keys() & read[second].keys())
+            found = agreement(*([read[path][key]["score"] for key in both] for path in (first, second)))
+            said = [next(iter(read[path].values()), {}) for path in (first, second)]
+            yield {
+                "model": folder.name,
+                "answers": answers,
+                "judges": [f"{one.get('judge')}, {one.get('rubric')}" for one in said],
+                **{name: None if math.isnan(value) else value for name, value in asdict(found).items()},
+            }
