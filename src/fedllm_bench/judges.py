@@ -14,7 +14,7 @@ from fedllm_bench.model.generate import Prompt, batches, generate, stop_ids
 from fedllm_bench.model.lora import LoraSpec
 from fedllm_bench.model.prepacked import prepacked
 from fedllm_bench.model.sampling import Sampling
-from fedllm_bench.model.source import fingerprint, resolve
+from fedllm_bench.model.source import BASE_ASSETS, fingerprint, resolve
 from fedllm_bench.model.tokenise import Codec
 from fedllm_bench.progress import Progress
 
@@ -46,7 +46,7 @@ class JudgeSettings:
 def _endpoint(settings: JudgeSettings, progress: Progress) -> Judge:
     endpoint = from_environment(concurrency=settings.concurrency, timeout=PATIENCE)
     model = _named(settings, "endpoint:gpt-4o")
-    return EndpointJudge(endpoint, model, settings.temperature, settings.seed, settings.max_tokens)
+    return EndpointJudge(endpoint, model, settings.temperature, settings.seed, settings.max_tokens, _remark(model))
 
 
 def _local(settings: JudgeSettings, progress: Progress) -> Judge:
@@ -69,7 +69,7 @@ def _local(settings: JudgeSettings, progress: Progress) -> Judge:
                 task.advance(len(chosen))
 
     identity = f"{fingerprint(resolve(base))} {settings.temperature} {settings.seed} {settings.max_tokens}"
-    return LocalJudge(base, identity, answer)
+    return LocalJudge(base, identity, answer, _remark(base))
 
 
 def _rule(settings: JudgeSettings, progress: Progress) -> Judge:
@@ -78,6 +78,11 @@ def _rule(settings: JudgeSettings, progress: Progress) -> Judge:
 
 def _scripted(settings: JudgeSettings, progress: Progress) -> Judge:
     return ScriptedJudge(Path(_named(settings, "scripted:replies.jsonl")))
+
+
+def _remark(model: str) -> str:
+    """The models that come with the package are there to try things."""
+    return " (too small to judge: its scores test the way, not the answers)" if model in BASE_ASSETS else ""
 
 
 def _named(settings: JudgeSettings, example: str) -> str:

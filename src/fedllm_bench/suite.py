@@ -61,7 +61,11 @@ def evaluate_runs(
         RunError: no run among them is finished.
         FedLLMError: a judge or a model cannot go on; what is there is kept.
     """
-    runs = [run for run in read_runs(paths) if run.complete]
+    found = read_runs(paths)
+    runs = [run for run in found if run.complete]
+    for run in found:
+        if not run.complete:
+            options.tell(f"left out, since it is not finished: {run.path}")
     if not runs:
         raise RunError(f"{paths[0]}: no run is finished", "finish one with fedllm-bench run")
     written = []

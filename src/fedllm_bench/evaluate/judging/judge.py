@@ -74,6 +74,7 @@ class EndpointJudge:
         temperature: 0 for the most repeatable judgement; the paper's scripts take 0 (MT-Bench) and 0.2.
         seed: sent along, for servers that heed it.
         max_tokens: of a reply.
+        remark: what readers of its scores must know.
     """
 
     endpoint: Endpoint
@@ -81,10 +82,11 @@ class EndpointJudge:
     temperature: float = 0.0
     seed: int | None = None
     max_tokens: int = 1024
+    remark: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.model} at {self.endpoint.server}"
+        return f"{self.model} at {self.endpoint.server}{self.remark}"
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -129,15 +131,17 @@ class LocalJudge:
         base: its name.
         fingerprint: of its weights.
         answer: the replies to conversations, in their order, told one by one.
+        remark: what readers of its scores must know.
     """
 
     base: str
     fingerprint: str
     answer: Callable[[Sequence[Sequence[Turn]], Arrived, Progress], None] = field(repr=False)
+    remark: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.base}, local"
+        return f"{self.base}, local{self.remark}"
 
     @property
     def identity(self) -> Mapping[str, Any]:
