@@ -229,14 +229,16 @@ def test_what_will_be_asked_is_told_before_it_is(tmp_path: Path) -> None:
 
 def test_nothing_is_asked_beyond_the_budget(tmp_path: Path) -> None:
     with served(rating) as server:
-        found = judged(judge_at(server), VICUNA, items(5), tmp_path, Budget(requests=2))
-        assert len(server.log.requests) == 2
+        budget = Budget(requests=3)
+        judged(judge_at(server), own_rubric("ref-judge"), items(1), tmp_path, budget)
+        found = judged(judge_at(server), VICUNA, items(5), tmp_path, budget)  # what is left
+        assert len(server.log.requests) == 3 and budget.requests == 0
         assert [each.unscored for each in found[2:]] == ["the budget is used up"] * 3
         cheap = Budget(money=0.0005, price_in=1.0, price_out=1.0)
         judged(judge_at(server), VICUNA, items(5), tmp_path, cheap)
-        assert len(server.log.requests) == 2  # the third would cost more
+        assert len(server.log.requests) == 3  # the next would cost more
         rest = judged(judge_at(server), VICUNA, items(5), tmp_path)
-        assert len(server.log.requests) == 5 and rest[4].score == 5
+        assert len(server.log.requests) == 6 and rest[4].score == 5
 
 
 def test_a_judge_that_is_killed_goes_on_without_asking_again(tmp_path: Path) -> None:

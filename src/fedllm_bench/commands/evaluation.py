@@ -59,8 +59,8 @@ __all__ = ["evaluate"]
     metavar="NAME=FILE.toml",
     help="What the judge is told: mt-bench, vicuna, ref-judge or advbench; may be repeated.",
 )
-@click.option("--max-requests", type=click.IntRange(min=0), help="Requests to the judge, at most, for each benchmark.")
-@click.option("--budget", type=float, help="Money for the judge, at most, for each benchmark; needs the prices.")
+@click.option("--max-requests", type=click.IntRange(min=0), help="Requests to the judge, at most.")
+@click.option("--budget", type=float, help="Money for the judge, at most; needs the prices.")
 @click.option("--price-in", type=float, default=0.0, help="Of a million tokens sent to the judge.")
 @click.option("--price-out", type=float, default=0.0, help="Of a million tokens of its replies.")
 @click.option(

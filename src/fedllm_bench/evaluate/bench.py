@@ -11,7 +11,7 @@ from fedllm_bench import rng
 from fedllm_bench.benchmark_scores import ItemScore, Scores
 from fedllm_bench.evaluate.answering import Candidate, Engine, answer, answers_file
 from fedllm_bench.evaluate.judging.judge import Judge
-from fedllm_bench.evaluate.judging.judged import UNLIMITED, Budget
+from fedllm_bench.evaluate.judging.judged import Budget
 from fedllm_bench.evaluate.judging.rubric import Rubric
 from fedllm_bench.evaluate.questions import Answer, Question
 from fedllm_bench.examples import FederatedDataset
@@ -44,7 +44,7 @@ class Options:
     limits: Mapping[str, int] = field(default_factory=dict)
     judge: Judge | None = None
     rubrics: Mapping[str, Rubric] = field(default_factory=dict)
-    budget: Budget = UNLIMITED
+    budget: Budget = field(default_factory=Budget)
     exclude_disputed: bool = False
     max_new_tokens: int | None = None
     samples: int = 1

@@ -16,7 +16,7 @@ from fedllm_bench.evaluate.judging.verdict import score_of
 from fedllm_bench.examples import Turn
 from fedllm_bench.progress import SILENT, Progress
 
-__all__ = ["UNLIMITED", "Budget", "Forecast", "Judgment", "forecast", "judged"]
+__all__ = ["Budget", "Forecast", "Judgment", "forecast", "judged"]
 
 WAIT = 60.0  # seconds for another process that writes
 AT_ONCE = 500  # keys in one question to the cache
@@ -46,9 +46,9 @@ class Judgment:
     raw: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Budget:
-    """What judging may take; nothing is asked beyond it.
+    """What is left to spend on judges; nothing is asked beyond it, by whatever benchmark it is asked for.
 
     Args:
         requests: most of them; None for any number.
@@ -62,8 +62,17 @@ class Budget:
     price_in: float = 0.0
     price_out: float = 0.0
 
-
-UNLIMITED = Budget()
+    def spend(self, asks: Sequence[Ask]) -> int:
+        """How many of the requests, from the first, can be paid for; they are paid."""
+        count = len(asks) if self.requests is None else min(len(asks), self.requests)
+        for at, ask in enumerate(asks[:count]):
+            cost = forecast([ask], self).cost
+            if self.money is not None and cost > self.money:
+                count = at
+                break
+            self.money = None if self.money is None else self.money - cost
+        self.requests = None if self.requests is None else self.requests - count
+        return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ def judged(
     rubric: Rubric,
     items: Sequence[JudgeItem],
     cache: Path,
-    budget: Budget = UNLIMITED,
+    budget: Budget | None = None,
     progress: Progress = SILENT,
     foretold: Callable[[Forecast], object] = lambda forecast: None,
 ) -> list[Judgment]:
@@ -118,19 +127,19 @@ def judged(
         rubric: what it is told.
         items: the answers.
         cache: the cache folder; replies go to `judgements.sqlite` in it.
-        budget: what may be spent.
+        budget: what is left to spend; None for any amount. It is less afterwards.
         progress: shows the replies as they arrive.
         foretold: told what is about to be asked, before it is.
 
     Raises:
         FedLLMError: the judge cannot go on; what has arrived is kept.
     """
+    budget = budget or Budget()
     first = [Ask(rubric.messages(item), item, rubric) for item in items]
     with _replies(cache / "judgements.sqlite") as table:
         heard = _heard(judge, rubric, first, table, budget, progress, foretold)
         silent = [at for at, reply in enumerate(heard) if reply is not None and score_of(reply, rubric) is None]
         again = [_again(first[at], heard[at] or "") for at in silent]
-        # What the first round may have used up is not known here: the second has the same limit of its own.
         second = dict(zip(silent, _heard(judge, rubric, again, table, budget, progress, foretold), strict=True))
     return [_judgment(judge, ask, heard[at], second.get(at)) for at, ask in enumerate(first)]
 
@@ -163,7 +172,7 @@ def _heard(
     keys = [_key(by, ask) for ask in asks]
     known = dict(_known(table, list(dict.fromkeys(keys))))
     missing = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in known}
-    allowed = list(missing.items())[: _affordable(list(missing.values()), budget)]
+    allowed = list(missing.items())[: budget.spend(list(missing.values()))]
 
     def arrived(position: int, reply: str) -> None:
         known[allowed[position][0]] = reply
@@ -174,19 +183,6 @@ def _heard(
         foretold(forecast([ask for _, ask in allowed], budget))
         judge.reply([ask for _, ask in allowed], arrived, progress)
     return [known.get(key) for key in keys]
-
-
-def _affordable(asks: Sequence[Ask], budget: Budget) -> int:
-    """How many of the requests, from the first, stay within the budget."""
-    count = len(asks) if budget.requests is None else min(len(asks), budget.requests)
-    if budget.money is None:
-        return count
-    spent = 0.0
-    for at, ask in enumerate(asks[:count]):
-        spent += forecast([ask], budget).cost
-        if spent > budget.money:
-            return at
-    return count
 
 
 def _tokens(ask: Ask) -> int:
