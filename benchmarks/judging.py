@@ -2,9 +2,9 @@
 
 import json
 import tempfile
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import Process, Queue
 from pathlib import Path
 
 from benchmarks.machine import save
@@ -14,7 +14,7 @@ from fedllm_bench.evaluate.judging.judged import judged
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, own_rubric
 from fedllm_bench.evaluate.questions import Answer, Question
 
-AT_ONCE, REQUESTS, DELAY = 32, 640, 0.5
+AT_ONCE, REQUESTS, DELAY = 32, 640, 2.0
 WARM = 10_000
 
 
@@ -44,6 +44,13 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
+def serve(port: "Queue[int]") -> None:
+    """A server in a process of its own, as judges' servers are."""
+    with Server(("127.0.0.1", 0), Slow) as server:
+        port.put(server.server_address[1])
+        server.serve_forever()
+
+
 def items(count: int) -> list[JudgeItem]:
     words = "An answer of ordinary length, with several sentences. " * 10
     return [
@@ -54,9 +61,11 @@ def items(count: int) -> list[JudgeItem]:
 
 def main() -> None:
     rubric = own_rubric("vicuna")
-    with Server(("127.0.0.1", 0), Slow) as server, tempfile.TemporaryDirectory() as folder:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_address[1]}"
+    with tempfile.TemporaryDirectory() as folder:
+        port: Queue[int] = Queue()
+        process = Process(target=serve, args=(port,), daemon=True)
+        process.start()
+        address = f"http://127.0.0.1:{port.get()}"
 
         def judge(path: str, at_once: int) -> EndpointJudge:
             return EndpointJudge(Endpoint(f"{address}/{path}", "none", at_once, timeout=60), "m")
@@ -71,7 +80,7 @@ def main() -> None:
         found = judged(judge("fast", AT_ONCE), rubric, items(WARM), cache)
         warm = time.perf_counter() - started
         assert all(each.score == 7 for each in found)
-        server.shutdown()
+        process.kill()
     save(
         "judging",
         {
