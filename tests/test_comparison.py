@@ -68,6 +68,7 @@ def test_thousands_of_right_and_wrong_answers_are_as_quick_as_a_few() -> None:
     assert found.high - found.low == pytest.approx(2 * 1.96 * (0.46 * 0.54 / 14_042) ** 0.5, rel=0.08)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     generator = np.random.default_rng(4)
     found = [score_interval([drawn(generator, 40, 4, by_seed=0.3)]) for _ in range(150)]
@@ -110,6 +111,7 @@ def test_three_items_never_decide() -> None:
     assert found is not None and found.p > 0.2  # of eight ways to swap answers, two are as far apart
 
 
+@pytest.mark.slow
 def test_equal_methods_are_told_apart_no_more_often_than_the_level_says() -> None:
     generator = np.random.default_rng(8)
     found = [

@@ -11,7 +11,7 @@ from fedllm_bench.evaluate.sandbox.run import Problem, kind_of_sandbox, run
 from fedllm_bench.evaluate.sandbox.values import Foreign, dump, load
 
 TEST = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 9\n"
-LIMITS = Limits(seconds=2, memory=512 << 20)
+LIMITS = Limits(seconds=1, memory=512 << 20)
 
 # What each tries; none of them returns the square that is asked for.
 HOSTILE = {

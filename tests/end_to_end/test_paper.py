@@ -105,6 +105,7 @@ def test_a_dry_run_needs_neither_model_nor_data(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_run_of_a_file_ends_in_miniature(
     file: Path, tiny_model: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
