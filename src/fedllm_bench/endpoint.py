@@ -19,13 +19,15 @@ from fedllm_bench.progress import SILENT, Progress
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Ask", "Endpoint", "EndpointError", "answers", "chat", "chat_one", "embed", "from_environment"]
+__all__ = ["Ask", "Endpoint", "EndpointError", "answers", "chat", "chat_one", "embed", "from_environment", "said"]
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 Ask = Callable[["AsyncOpenAI", Q], Awaitable[A]]
 
 OPENAI = "https://api.openai.com/v1"
+# Seconds between the first requests: those that start together are answered together and then wait for each other.
+APART = 0.004
 
 
 class EndpointError(FedLLMError):
@@ -87,10 +89,11 @@ def answers(
     progress: Progress = SILENT,
     what: str = "requests",
     arrived: Callable[[int, A], None] = lambda position, answer: None,
+    forgiven: int = 0,
 ) -> list[A]:
     """The answer to every request, in their order; at most `endpoint.concurrency` are under way at once.
 
-    The first failure stops the rest.
+    The first failure that is not forgiven stops the rest.
 
     Args:
         endpoint: the server.
@@ -99,12 +102,14 @@ def answers(
         progress: counts the answers.
         what: is asked for, in the plural.
         arrived: called with a request's position and its answer as soon as that is there, to keep it.
+        forgiven: failures that are told only when all others have been asked.
 
     Raises:
         EndpointError: the server cannot be reached, refuses, or answers with something else.
     """
     openai = needed("openai", "analysis", f"requests to {endpoint.server}")
     found: dict[int, A] = {}
+    failed: list[EndpointError] = []
 
     async def run() -> None:
         client = openai.AsyncOpenAI(
@@ -112,23 +117,32 @@ def answers(
         )
         queue = iter(enumerate(requests))
 
-        async def work() -> None:
+        async def work(number: int) -> None:
+            await asyncio.sleep(number * APART)
             for position, request in queue:
-                with _told(endpoint):
-                    answer = await ask(client, request)
+                try:
+                    with _told(endpoint):
+                        answer = await ask(client, request)
+                except EndpointError as error:
+                    failed.append(error)
+                    if len(failed) > forgiven:
+                        raise
+                    continue
                 found[position] = answer
                 arrived(position, answer)
                 task.advance()
 
         async with client, asyncio.TaskGroup() as group:
-            for _ in range(min(endpoint.concurrency, len(requests))):
-                group.create_task(work())
+            for number in range(min(endpoint.concurrency, len(requests))):
+                group.create_task(work(number))
 
     with progress.task(f"{what} from {endpoint.server}", len(requests), what) as task:
         try:
             asyncio.run(run())
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
+        if failed:
+            raise EndpointError(f"{len(failed)} of {len(requests)} {what} failed: {failed[0].message}", failed[0].hint)
     return [found[position] for position in range(len(requests))]
 
 
@@ -216,7 +230,7 @@ def _told(endpoint: Endpoint) -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise _refused(endpoint, error.status_code, _said(error, endpoint)) from error
+        raise _refused(endpoint, error.status_code, said(error, endpoint)) from error
     except openai.APITimeoutError as error:
         raise EndpointError(
             f"{endpoint.server} was silent for {endpoint.timeout:g} s, {endpoint.retries + 1} times",
@@ -254,7 +268,7 @@ def _refused(endpoint: Endpoint, status: int, said: str) -> EndpointError:
     return EndpointError(f"{endpoint.server} {words} ({status}: {said})", hint)
 
 
-def _said(error: Any, endpoint: Endpoint) -> str:
+def said(error: Any, endpoint: Endpoint) -> str:
     """The server's own words, in one line, without the key."""
     body = error.body if isinstance(error.body, dict) else {}
     words = " ".join(str(body.get("message") or error.message).split()).replace(endpoint.key, "...")

@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedllm_bench.endpoint import Endpoint, answers
+from fedllm_bench.endpoint import Endpoint, answers, said
 from fedllm_bench.errors import DataError
 from fedllm_bench.evaluate.benchmarks.advbench import refuses
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["Ask", "EndpointJudge", "Judge", "LocalJudge", "RuleJudge", "ScriptedJudge"]
 
 Arrived = Callable[[int, str], None]
-HALF = 3  # tries where the server sends half an answer
+TRIES = 3  # where the server sends half an answer
+FORGIVEN = 4  # requests that may fail before the others are given up
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A request that the server does not take as it is: too long, or filtered."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +63,16 @@ class Judge(Protocol):
         """Whether it can judge by this rubric."""
         ...
 
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress) -> None:
+    @property
+    def longest(self) -> int:
+        """Most tokens of a reply that is paid for."""
+        ...
+
+    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress) -> Mapping[int, str]:
         """Tell `arrived` the position and the text of each reply as soon as it is there; an empty one says nothing.
+
+        Returns:
+            by position, why a request has no reply and will have none.
 
         Raises:
             FedLLMError: it cannot go on; what has arrived has arrived.
@@ -93,34 +109,56 @@ class EndpointJudge:
         settings = {"temperature": self.temperature, "seed": self.seed, "max_tokens": self.max_tokens}
         return {"kind": "endpoint", "server": self.endpoint.server, "model": self.model, **settings}
 
+    @property
+    def longest(self) -> int:
+        return self.max_tokens
+
     def takes(self, rubric: Rubric) -> bool:
         return True
 
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> None:
+    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> Mapping[int, str]:
+        refused: dict[int, str] = {}
+
+        def took(position: int, reply: str | _Refused) -> None:
+            if isinstance(reply, _Refused):
+                refused[position] = reply.why
+            else:
+                arrived(position, reply)
+
+        answers(self.endpoint, asks, self._asker(), progress, "judgements", took, FORGIVEN)
+        return refused
+
+    def _asker(self) -> "Callable[[AsyncOpenAI, Ask], Awaitable[str | _Refused]]":
         import openai
 
         settings: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         if self.seed is not None:
             settings["seed"] = self.seed
 
-        async def once(client: "AsyncOpenAI", messages: Any) -> str:
-            answer: Any = await client.chat.completions.create(model=self.model, messages=messages, **settings)
-            return answer.choices[0].message.content or ""
-
-        async def ask(client: "AsyncOpenAI", one: Ask) -> str:
-            messages = [{"role": turn.role, "content": turn.content} for turn in one.messages]
-            for attempt in range(HALF):
+        async def ask(client: "AsyncOpenAI", one: Ask) -> str | _Refused:
+            messages: Any = [{"role": turn.role, "content": turn.content} for turn in one.messages]
+            for attempt in range(TRIES):
+                sent = dict(settings)
                 try:
-                    return await once(client, messages)
-                except (openai.BadRequestError, openai.UnprocessableEntityError):
-                    return ""  # this one it does not take: too long, or filtered; it goes unscored
-                except (openai.APIResponseValidationError, ValueError, TypeError, AttributeError):
-                    if attempt + 1 == HALF:
+                    answer: Any = await client.chat.completions.create(model=self.model, messages=messages, **sent)
+                    return answer.choices[0].message.content or ""
+                except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                    if error.param == "max_tokens" and "max_tokens" in sent:  # newer models have another word for it
+                        settings.pop("max_tokens", None)
+                        settings["max_completion_tokens"] = self.max_tokens
+                    elif error.param in {"model", *sent}:
+                        raise  # our settings are wrong, not this text
+                    else:
+                        return _Refused(
+                            f"the server does not take it ({error.status_code}: {said(error, self.endpoint)})"
+                        )
+                except (openai.APIResponseValidationError, ValueError, TypeError, AttributeError, IndexError):
+                    if attempt + 1 == TRIES:
                         raise
                     await asyncio.sleep(0.5 * (attempt + 1))
             return ""
 
-        answers(self.endpoint, asks, ask, progress, "judgements", arrived)
+        return ask
 
 
 @dataclass(frozen=True)
@@ -137,6 +175,7 @@ class LocalJudge:
     base: str
     fingerprint: str
     answer: Callable[[Sequence[Sequence[Turn]], Arrived, Progress], None] = field(repr=False)
+    longest = 0  # it costs nothing
     remark: str = ""
 
     @property
@@ -150,8 +189,9 @@ class LocalJudge:
     def takes(self, rubric: Rubric) -> bool:
         return True
 
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> None:
+    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> Mapping[int, str]:
         self.answer([ask.messages for ask in asks], arrived, progress)
+        return {}
 
 
 @dataclass(frozen=True)
@@ -163,6 +203,7 @@ class RuleJudge:
     """
 
     phrases: tuple[str, ...]
+    longest = 0  # it costs nothing
 
     @property
     def name(self) -> str:
@@ -175,10 +216,11 @@ class RuleJudge:
     def takes(self, rubric: Rubric) -> bool:
         return "harmless" in rubric.verdicts
 
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> None:
+    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> Mapping[int, str]:
         for position, ask in enumerate(asks):
             refused = refuses(ask.item.answer.turns[ask.item.turn - 1], self.phrases)
             arrived(position, "[[harmless]]" if refused else "[[harmful]]")
+        return {}
 
 
 @dataclass(frozen=True)
@@ -190,6 +232,7 @@ class ScriptedJudge:
     """
 
     path: Path
+    longest = 0  # it costs nothing
 
     @property
     def name(self) -> str:
@@ -202,16 +245,23 @@ class ScriptedJudge:
     def takes(self, rubric: Rubric) -> bool:
         return True
 
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> None:
+    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> Mapping[int, str]:
         replies = self._replies()
         for position, ask in enumerate(asks):
             arrived(position, replies.get((ask.rubric.name, ask.item.question.id, ask.item.turn), ""))
+        return {}
 
     def _replies(self) -> dict[tuple[str, str, int], str]:
         try:
             rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            return {(row["rubric"], str(row["question"]), int(row.get("turn", 1))): row["reply"] for row in rows}
+            return {(row["rubric"], str(row["question"]), int(row.get("turn", 1))): _text(row["reply"]) for row in rows}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{self.path} holds no replies ({error})", "a line for each: question, turn, rubric and reply"
             ) from error
+
+
+def _text(reply: object) -> str:
+    if not isinstance(reply, str):
+        raise TypeError(f"the reply {reply!r} is no text")
+    return reply

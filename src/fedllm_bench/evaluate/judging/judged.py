@@ -1,15 +1,11 @@
-"""Judgements of many answers: asked once, kept for ever, asked again once where no score can be read."""
+"""Judgements of many answers: asked once, asked again once where no score can be read."""
 
-import hashlib
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
-from fedllm_bench.errors import DataError
+from fedllm_bench.evaluate.judging.budget import Budget, Forecast, forecast
+from fedllm_bench.evaluate.judging.cache import Replies, keys_of, open_replies
 from fedllm_bench.evaluate.judging.judge import Ask, Judge
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric
 from fedllm_bench.evaluate.judging.verdict import score_of
@@ -17,12 +13,6 @@ from fedllm_bench.examples import Turn
 from fedllm_bench.progress import SILENT, Progress
 
 __all__ = ["Budget", "Forecast", "Judgment", "forecast", "judged"]
-
-WAIT = 60.0  # seconds for another process that writes
-AT_ONCE = 500  # keys in one question to the cache
-LETTERS_A_TOKEN = 3.0  # fewer than in most texts, so that a forecast is rather too high
-SECONDS_A_REPLY = 3.0  # of a large model's server; the bar has the true pace
-REPLY_TOKENS = 300  # of a judge that explains itself in a few sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,68 +34,6 @@ class Judgment:
     score: float | None
     unscored: str
     raw: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Budget:
-    """What is left to spend on judges; nothing is asked beyond it, by whatever benchmark it is asked for.
-
-    Args:
-        requests: most of them; None for any number.
-        money: most of it; None for any.
-        price_in: of a million tokens that are sent.
-        price_out: of a million tokens that come back.
-    """
-
-    requests: int | None = None
-    money: float | None = None
-    price_in: float = 0.0
-    price_out: float = 0.0
-
-    def spend(self, asks: Sequence[Ask]) -> int:
-        """How many of the requests, from the first, can be paid for; they are paid."""
-        count = len(asks) if self.requests is None else min(len(asks), self.requests)
-        for at, ask in enumerate(asks[:count]):
-            cost = forecast([ask], self).cost
-            if self.money is not None and cost > self.money:
-                count = at
-                break
-            self.money = None if self.money is None else self.money - cost
-        self.requests = None if self.requests is None else self.requests - count
-        return count
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What is about to be asked; tokens are counted by letters, on the safe side.
-
-    Args:
-        requests: that the cache has no reply to.
-        tokens_in: that are sent.
-        tokens_out: that come back.
-        cost: at the budget's prices.
-    """
-
-    requests: int
-    tokens_in: int
-    tokens_out: int
-    cost: float
-
-    def __str__(self) -> str:
-        cost = f", cost about {self.cost:.2f}" if self.cost else ""
-        seconds = self.requests * SECONDS_A_REPLY
-        return (
-            f"{self.requests:,} requests, about {self.tokens_in:,} tokens sent and {self.tokens_out:,} back{cost}; "
-            f"at {SECONDS_A_REPLY:g} s a reply {seconds / 60:,.1f} min, shared by what is asked at once"
-        )
-
-
-def forecast(asks: Sequence[Ask], budget: Budget) -> Forecast:
-    """What these requests will take."""
-    tokens_in = sum(_tokens(ask) for ask in asks)
-    tokens_out = REPLY_TOKENS * len(asks)
-    cost = (tokens_in * budget.price_in + tokens_out * budget.price_out) / 1e6
-    return Forecast(len(asks), tokens_in, tokens_out, cost)
 
 
 def judged(
@@ -134,82 +62,71 @@ def judged(
     Raises:
         FedLLMError: the judge cannot go on; what has arrived is kept.
     """
-    budget = budget or Budget()
-    first = [Ask(rubric.messages(item), item, rubric) for item in items]
-    with _replies(cache / "judgements.sqlite") as table:
-        heard = _heard(judge, rubric, first, table, budget, progress, foretold)
-        silent = [at for at, reply in enumerate(heard) if reply is not None and score_of(reply, rubric) is None]
-        again = [_again(first[at], heard[at] or "") for at in silent]
-        second = dict(zip(silent, _heard(judge, rubric, again, table, budget, progress, foretold), strict=True))
-    return [_judgment(judge, ask, heard[at], second.get(at)) for at, ask in enumerate(first)]
+    asks = [Ask(rubric.messages(item), item, rubric) for item in items]
+    with open_replies(cache / "judgements.sqlite") as replies:
+        court = _Court(judge, rubric, replies, budget or Budget(), progress, foretold)
+        first = court.hear(asks)
+        silent = [at for at, one in enumerate(first) if one.text is not None and score_of(one.text, rubric) is None]
+        second = dict(zip(silent, court.hear([_again(asks[at], first[at].text) for at in silent]), strict=True))
+    identity = rubric.identity
+    heard = ([one, second[at]] if at in second else [one] for at, one in enumerate(first))
+    return [_judgment(judge.name, rubric, identity, item, each) for item, each in zip(items, heard, strict=True)]
 
 
-def _judgment(judge: Judge, ask: Ask, first: str | None, second: str | None) -> Judgment:
-    raw = tuple(reply for reply in (first, second) if reply is not None)
-    scores = [score for reply in raw if (score := score_of(reply, ask.rubric)) is not None]
-    reason = "" if scores else "the budget is used up" if first is None else "no score in the reply"
-    return Judgment(ask.item, ask.rubric.identity, judge.name, scores[0] if scores else None, reason, raw)
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A reply, or why there is none."""
+
+    text: str | None
+    why: str = ""
 
 
-def _again(ask: Ask, reply: str) -> Ask:
+@dataclass(frozen=True, slots=True)
+class _Court:
+    """Who is asked, by what, and at whose expense."""
+
+    judge: Judge
+    rubric: Rubric
+    replies: Replies
+    budget: Budget
+    progress: Progress
+    foretold: Callable[[Forecast], object]
+
+    def hear(self, asks: Sequence[Ask]) -> list[_Heard]:
+        """The reply to every request, from the cache where it has one."""
+        if not asks:
+            return []
+        keys = keys_of(self.judge, self.rubric, asks)
+        known = {key: _Heard(text) for key, text in self.replies.known(list(dict.fromkeys(keys))).items()}
+        missing = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in known}
+        paid = [(key, ask) for key, ask in missing.items() if self.budget.pays(ask, self.judge.longest)]
+        known.update(self._asked(paid))
+        return [known.get(key, _Heard(None, "the budget is used up")) for key in keys]
+
+    def _asked(self, requests: Sequence[tuple[bytes, Ask]]) -> dict[bytes, _Heard]:
+        heard: dict[bytes, _Heard] = {}
+        asks = [ask for _, ask in requests]
+
+        def arrived(position: int, reply: str) -> None:
+            key = requests[position][0]
+            heard[key] = _Heard(reply)
+            if reply:  # an empty reply may be a passing failure: it is asked for again another time
+                self.replies.keep(key, reply)
+
+        if asks:
+            self.foretold(forecast(asks, self.budget))
+            refused = self.judge.reply(asks, arrived, self.progress)
+            heard.update({requests[position][0]: _Heard(None, why) for position, why in refused.items()})
+        return heard
+
+
+def _judgment(judge: str, rubric: Rubric, identity: str, item: JudgeItem, heard: Sequence[_Heard]) -> Judgment:
+    raw = tuple(one.text for one in heard if one.text is not None)
+    scores = [score for text in raw if (score := score_of(text, rubric)) is not None]
+    reason = "" if scores else heard[-1].why or "no score in the reply"
+    return Judgment(item, identity, judge, scores[0] if scores else None, reason, raw)
+
+
+def _again(ask: Ask, reply: str | None) -> Ask:
     said = (Turn("assistant", reply or "(nothing)"), Turn("user", ask.rubric.reminder))
     return Ask((*ask.messages, *said), ask.item, ask.rubric)
-
-
-def _heard(
-    judge: Judge,
-    rubric: Rubric,
-    asks: Sequence[Ask],
-    table: sqlite3.Connection,
-    budget: Budget,
-    progress: Progress,
-    foretold: Callable[[Forecast], object],
-) -> list[str | None]:
-    """The reply to every request, from the cache where it has one; None where the budget does not allow it."""
-    if not asks:
-        return []
-    by = orjson.dumps([judge.identity, rubric.identity], option=orjson.OPT_SORT_KEYS)
-    keys = [_key(by, ask) for ask in asks]
-    known = dict(_known(table, list(dict.fromkeys(keys))))
-    missing = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in known}
-    allowed = list(missing.items())[: budget.spend(list(missing.values()))]
-
-    def arrived(position: int, reply: str) -> None:
-        known[allowed[position][0]] = reply
-        if reply:  # an empty reply may be a passing failure: it is asked for again another time
-            table.execute("INSERT OR REPLACE INTO reply VALUES (?, ?)", (allowed[position][0], reply))
-
-    if allowed:
-        foretold(forecast([ask for _, ask in allowed], budget))
-        judge.reply([ask for _, ask in allowed], arrived, progress)
-    return [known.get(key) for key in keys]
-
-
-def _tokens(ask: Ask) -> int:
-    return round(sum(len(turn.content) for turn in ask.messages) / LETTERS_A_TOKEN) + 1
-
-
-def _key(by: bytes, ask: Ask) -> bytes:
-    """By the judge and rubric that decide the reply, and what is sent."""
-    said = orjson.dumps([[turn.role, turn.content] for turn in ask.messages])
-    return hashlib.sha256(by + said).digest()
-
-
-def _known(table: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes, str]]:
-    for start in range(0, len(keys), AT_ONCE):
-        some = keys[start : start + AT_ONCE]
-        marks = ", ".join("?" * len(some))
-        yield from table.execute(f"SELECT key, text FROM reply WHERE key IN ({marks})", some)
-
-
-@contextmanager
-def _replies(path: Path) -> Iterator[sqlite3.Connection]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with closing(sqlite3.connect(path, timeout=WAIT, isolation_level=None)) as table:
-            table.execute("PRAGMA journal_mode = WAL")
-            table.execute("PRAGMA synchronous = NORMAL")
-            table.execute("CREATE TABLE IF NOT EXISTS reply (key BLOB PRIMARY KEY, text TEXT) WITHOUT ROWID")
-            yield table
-    except sqlite3.Error as error:
-        raise DataError(f"{path} cannot be used ({error})", "remove it; what it holds is asked again") from error

@@ -10,15 +10,12 @@ __all__ = ["mt_bench_rubric"]
 
 
 def mt_bench_rubric(progress: Progress = SILENT) -> Rubric:
-    """Single-answer grading: one template for each turn, with and without a reference (Zheng et al. 2023, appendix A).
-
-    The templates differ in their system's message as well; it is written above each.
-    """
+    """Single-answer grading: one template for each turn, with and without a reference (Zheng et al. 2023)."""
     text = assets.locate("mt-bench-judge-prompts", progress).read_text(encoding="utf-8")
     rows = {row["name"]: row for row in map(json.loads, text.splitlines())}
 
-    def template(name: str) -> str:
-        return f"{rows[name]['system_prompt']}\n\n{rows[name]['prompt_template']}"
+    def words(name: str) -> tuple[str, str]:
+        return rows[name]["system_prompt"], rows[name]["prompt_template"]
 
     return Rubric(
         name="mt-bench",
@@ -26,5 +23,5 @@ def mt_bench_rubric(progress: Progress = SILENT) -> Rubric:
         plain=rows["single-v1"]["prompt_template"],
         with_reference=rows["single-math-v1"]["prompt_template"],
         system=rows["single-v1"]["system_prompt"],
-        later=(template("single-v1-multi-turn"), template("single-math-v1-multi-turn")),
+        later=(words("single-v1-multi-turn"), words("single-math-v1-multi-turn")),
     )

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,9 +15,25 @@ from fedllm_bench.examples import Turn
 
 __all__ = ["JudgeItem", "Rubric", "own_rubric", "read_rubric"]
 
-# What an answer may hold to look like a verdict, should the judge quote it.
-VERDICT_LIKE = re.compile(r"\[\[(?=[^\[\]\n]{0,24}\]\])")
-KEYS = ("name", "version", "system", "plain", "with_reference", "reminder", "low", "high", "verdicts")
+# What an answer may hold to look like a verdict, should the judge quote it; NFKC makes brackets of the other forms.
+VERDICT_LIKE = re.compile(r"[\[\uff3b\ufe47]{2}(?=[^\[\]\uff3b\uff3d\n]{0,24}[\]\uff3d\ufe48]{2})")
+# What templates without a fence divide texts by: [The End of ...], <|The End of ...|>, ### User:
+MARK = re.compile(r"\[[^\[\]{}\n]{4,60}\]|<\|[^|{}\n]{4,60}\|>|^#{2,4} [^{}\n]{1,60}:$", re.MULTILINE)
+FIELD = re.compile(r"\{(\w+)\}")
+NUMBERED = re.compile(r"(?:question|answer|ref_answer)_[1-9]")
+FIELDS = ("question", "answer", "reference", "history", "language", "fence")
+TEXTS = ("system", "plain", "with_reference", "reminder")
+KEYS = ("name", "version", *TEXTS, "low", "high", "verdicts", "languages")
+LANGUAGES = {
+    "ar": "Arabic",
+    "en": "English",
+    "es": "Spanish",
+    "fr": "French",
+    "pt": "Portuguese",
+    "ru": "Russian",
+    "te": "Telugu",
+    "zh": "Chinese",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +69,8 @@ class Rubric:
         low: lowest score.
         high: highest score.
         verdicts: word to score, where a verdict is a word; a number is looked for where there is none.
-        later: the templates for a second turn, (plain, with_reference), where they differ.
+        languages: texts that take the place of these for questions in a language, by its code.
+        later: for a second turn, where they differ: (system, template) without and with a reference.
     """
 
     name: str
@@ -64,34 +82,45 @@ class Rubric:
     low: float = 1.0
     high: float = 10.0
     verdicts: Mapping[str, float] = field(default_factory=dict)
-    later: tuple[str, str] | None = None
+    languages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    later: tuple[tuple[str, str], tuple[str, str]] | None = None
 
     @property
     def identity(self) -> str:
         """Name, version and a hash of the words."""
-        words = repr((self.plain, self.with_reference, self.system, self.reminder, sorted(self.verdicts.items())))
-        return f"{self.name}@{self.version}+{hashlib.sha256(repr((words, self.later)).encode()).hexdigest()[:8]}"
+        languages = sorted((code, sorted(texts.items())) for code, texts in self.languages.items())
+        texts = [getattr(self, name) for name in TEXTS]
+        facts = (texts, self.low, self.high, sorted(self.verdicts.items()), languages, self.later)
+        return f"{self.name}@{self.version}+{hashlib.sha256(repr(facts).encode()).hexdigest()[:8]}"
 
     def messages(self, item: JudgeItem) -> tuple[Turn, ...]:
         """What the judge is told about one answer."""
         question, answers, turn = item.question, item.answer.turns, item.turn
         has_reference = len(question.references) >= turn
-        plain, referenced = self.later if self.later is not None and turn > 1 else (self.plain, self.with_reference)
-        template = referenced if has_reference and referenced else plain
+        system, template = self._words(question.language, turn, has_reference)
         shown = {
             "question": question.turns[turn - 1],
             "answer": answers[turn - 1],
             "reference": question.references[turn - 1] if has_reference else "",
             "history": _history(question, answers, turn),
-            "language": question.language or "the language of the question",
+            "language": LANGUAGES.get(question.language, question.language) or "the language of the question",
         }
         for number in range(1, turn + 1):
             shown[f"question_{number}"] = question.turns[number - 1]
             shown[f"answer_{number}"] = answers[number - 1]
             shown[f"ref_answer_{number}"] = question.references[number - 1] if has_reference else ""
-        content = _filled(template, {name: _tame(text) for name, text in shown.items()}, _fence(shown))
+        marks = _marks(template)
+        content = _filled(template, {name: _tame(text, marks) for name, text in shown.items()}, _fence(shown))
         told = (Turn("user", content),)
-        return (Turn("system", self.system), *told) if self.system else told
+        return (Turn("system", system), *told) if system else told
+
+    def _words(self, language: str, turn: int, has_reference: bool) -> tuple[str, str]:
+        """The system's message and the template."""
+        if self.later is not None and turn > 1:
+            plain, referenced = self.later
+            return referenced if has_reference else plain
+        texts = {name: getattr(self, name) for name in TEXTS} | dict(self.languages.get(language, {}))
+        return texts["system"], texts["with_reference"] if has_reference and texts["with_reference"] else texts["plain"]
 
 
 def own_rubric(name: str) -> Rubric:
@@ -122,9 +151,33 @@ def _rubric(text: str, place: str) -> Rubric:
         raise DataError(
             f"{place}: unknown keys {unknown}, missing keys {lacking}", f"a rubric has the keys {', '.join(KEYS)}"
         )
-    if "{answer}" not in content["plain"]:
-        raise DataError(f"{place}: plain has no {{answer}}", "put {answer} where the answer is to stand")
+    _check(content, place)
+    for code, texts in content.get("languages", {}).items():
+        if not isinstance(texts, dict) or not texts.keys() <= set(TEXTS):
+            raise DataError(f"{place}, languages.{code}: {texts!r}", f"a language has the keys {', '.join(TEXTS)}")
+        _check(texts, f"{place}, languages.{code}")
     return Rubric(**{"version": "1", **content})
+
+
+def _check(content: Mapping[str, object], place: str) -> None:
+    """Texts are texts, numbers are numbers, templates have the answer and no unknown field."""
+    for key, value in content.items():
+        wanted = (int, float) if key in ("low", "high") else dict if key in ("verdicts", "languages") else str
+        if not isinstance(value, wanted):
+            raise DataError(f"{place}: {key} = {value!r} is of the wrong kind", "see docs/evaluation.md for rubrics")
+    verdicts = content.get("verdicts", {})
+    if isinstance(verdicts, dict) and not all(isinstance(score, int | float) for score in verdicts.values()):
+        raise DataError(f"{place}: verdicts = {verdicts!r} are not numbers", "such as { good = 1.0, bad = 0.0 }")
+    for key in ("plain", "with_reference"):
+        template = content.get(key)
+        if not isinstance(template, str) or not template:
+            continue
+        fields = FIELD.findall(template)
+        if "answer" not in fields:
+            raise DataError(f"{place}: {key} has no {{answer}}", "put {answer} where the answer is to stand")
+        strange = sorted(name for name in set(fields) if name not in FIELDS and not NUMBERED.fullmatch(name))
+        if strange:
+            raise DataError(f"{place}: {key} has the unknown fields {strange}", f"fields are {', '.join(FIELDS)}")
 
 
 def _history(question: Question, answers: tuple[str, ...], turn: int) -> str:
@@ -134,9 +187,16 @@ def _history(question: Question, answers: tuple[str, ...], turn: int) -> str:
     return "\n\n".join(said)
 
 
-def _tame(text: str) -> str:
-    """A text in which nothing looks like a verdict: [[10]] becomes [ [10]]."""
-    return VERDICT_LIKE.sub("[ [", text)
+def _tame(text: str, marks: re.Pattern[str] | None) -> str:
+    """A text in which nothing looks like a verdict or a mark of the template: [[10]] becomes [ [10]]."""
+    tame = VERDICT_LIKE.sub("[ [", text)
+    return tame if marks is None else marks.sub(lambda found: f"{found.group()[0]} {found.group()[1:]}", tame)
+
+
+@lru_cache(maxsize=64)
+def _marks(template: str) -> re.Pattern[str] | None:
+    found = sorted(set(MARK.findall(template)))
+    return re.compile("|".join(map(re.escape, found)), re.IGNORECASE) if found else None
 
 
 def _fence(shown: Mapping[str, str]) -> str:
@@ -147,4 +207,4 @@ def _fence(shown: Mapping[str, str]) -> str:
 def _filled(template: str, shown: Mapping[str, str], fence: str) -> str:
     """Each field once, from the template alone: a brace in an answer is a brace."""
     fields = {**shown, "fence": fence}
-    return re.sub(r"\{(\w+)\}", lambda found: fields.get(found.group(1), found.group(0)), template)
+    return FIELD.sub(lambda found: fields.get(found.group(1), found.group(0)), template)

@@ -1,0 +1,70 @@
+"""What judges have replied, kept for ever; several processes may use it at once."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import orjson
+from filelock import FileLock
+
+from fedllm_bench.errors import DataError
+from fedllm_bench.evaluate.judging.judge import Ask, Judge
+from fedllm_bench.evaluate.judging.rubric import Rubric
+
+__all__ = ["Replies", "keys_of", "open_replies"]
+
+WAIT = 60.0  # seconds for another process that writes
+AT_ONCE = 500  # keys in one question
+
+
+class Replies:
+    """Replies by key.
+
+    Args:
+        table: the open database.
+    """
+
+    def __init__(self, table: sqlite3.Connection) -> None:
+        self._table = table
+
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """The replies that are there."""
+        found: dict[bytes, str] = {}
+        for start in range(0, len(keys), AT_ONCE):
+            some = keys[start : start + AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            found.update(self._table.execute(f"SELECT key, text FROM reply WHERE key IN ({marks})", some))
+        return found
+
+    def keep(self, key: bytes, reply: str) -> None:
+        """Write a reply, at once."""
+        self._table.execute("INSERT OR REPLACE INTO reply VALUES (?, ?)", (key, reply))
+
+
+def keys_of(judge: Judge, rubric: Rubric, asks: Sequence[Ask]) -> list[bytes]:
+    """The key of each request: the judge and the rubric that decide the reply, and what is sent."""
+    by = orjson.dumps([judge.identity, rubric.identity], option=orjson.OPT_SORT_KEYS)
+    said = (orjson.dumps([[turn.role, turn.content] for turn in ask.messages]) for ask in asks)
+    return [hashlib.sha256(by + one).digest() for one in said]
+
+
+@contextmanager
+def open_replies(path: Path) -> Iterator[Replies]:
+    """The replies in a file, which need not be there yet.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(path, timeout=WAIT, isolation_level=None)) as table:
+            # SQLite does not wait for another process when it changes the mode of a file.
+            with FileLock(path.with_name(path.name + ".lock"), timeout=WAIT):
+                table.execute("PRAGMA journal_mode = WAL")
+                table.execute("PRAGMA synchronous = NORMAL")
+                table.execute("CREATE TABLE IF NOT EXISTS reply (key BLOB PRIMARY KEY, text TEXT) WITHOUT ROWID")
+            yield Replies(table)
+    except (sqlite3.Error, TimeoutError) as error:
+        raise DataError(f"{path} cannot be used ({error})", "remove it; what it holds is asked again") from error
