@@ -26,8 +26,6 @@ A = TypeVar("A")
 Ask = Callable[["AsyncOpenAI", Q], Awaitable[A]]
 
 OPENAI = "https://api.openai.com/v1"
-# Seconds between the first requests: those that start together are answered together and then wait for each other.
-APART = 0.004
 
 
 class EndpointError(FedLLMError):
@@ -117,8 +115,7 @@ def answers(
         )
         queue = iter(enumerate(requests))
 
-        async def work(number: int) -> None:
-            await asyncio.sleep(number * APART)
+        async def work() -> None:
             for position, request in queue:
                 try:
                     with _told(endpoint):
@@ -133,8 +130,8 @@ def answers(
                 task.advance()
 
         async with client, asyncio.TaskGroup() as group:
-            for number in range(min(endpoint.concurrency, len(requests))):
-                group.create_task(work(number))
+            for _ in range(min(endpoint.concurrency, len(requests))):
+                group.create_task(work())
 
     with progress.task(f"{what} from {endpoint.server}", len(requests), what) as task:
         try:
