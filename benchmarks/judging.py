@@ -14,7 +14,7 @@ from fedllm_bench.evaluate.judging.judged import judged
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, own_rubric
 from fedllm_bench.evaluate.questions import Answer, Question
 
-AT_ONCE, REQUESTS, DELAY = 32, 640, 2.0
+AT_ONCE, REQUESTS, DELAY = 32, 640, 1.0
 WARM = 10_000
 
 
@@ -22,6 +22,7 @@ class Slow(BaseHTTPRequestHandler):
     """Replies after a while, any number at once."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together: apart, the body waits for the head to be acknowledged
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
