@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fedllm_bench import records
-from fedllm_bench.evaluate.answering import Candidate, Engine, answer
+from fedllm_bench.evaluate.answering import answer
+from fedllm_bench.evaluate.engine import Candidate, Engine, OwnWriter
 from fedllm_bench.evaluate.questions import Question
 from fedllm_bench.examples import Turn
 from fedllm_bench.model.base import LanguageModel, load_model
@@ -144,10 +145,7 @@ def candidates(model: LanguageModel, folder: Path) -> list[Candidate]:
 def test_answers_are_the_same_after_a_kill_at_any_point(
     model: LanguageModel, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fedllm_bench.evaluate import answering
-
-    monkeypatch.setattr(answering, "batches", lambda asked: batches(asked, rows=3))
-    engine = Engine(model, codec, "float32")
+    engine = Engine(model, codec, "float32", OwnWriter(rows=3))
     whole = answer("made", QUESTIONS, candidates(model, tmp_path / "whole"), engine, 0)
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").rglob("*.jsonl")}
     append, written = records.append, 0

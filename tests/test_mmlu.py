@@ -1,5 +1,6 @@
 """MMLU: the harness's numbers by our pass are those of the harness's own model class, and the data are whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,10 @@ def test_an_adapter_in_a_stack_changes_them_as_it_does_alone(tiny: LanguageModel
 
 @pytest.mark.filterwarnings("ignore")
 def test_every_question_has_an_item_with_its_subject(tiny: LanguageModel) -> None:
-    items = run_tasks(tiny, None, 0, TEST, DEV)
+    found = run_tasks(tiny, None, 0, TEST, DEV)
+    items, grouped = ([item for item in found if item.metric == metric] for metric in ("mmlu", "mmlu-stem"))
     assert [item.item for item in items] == [f"anatomy/{at}" for at in range(6)]
+    assert [replace(item, metric="mmlu") for item in grouped] == items and len(found) == 12
     assert {item.category for item in items} == {"anatomy"} and all(item.score in (0.0, 1.0) for item in items)
 
 

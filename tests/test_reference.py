@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedllm_bench.benchmark_scores import ItemScore
-from fedllm_bench.evaluate.answering import Candidate, Engine
+from fedllm_bench.evaluate.engine import Candidate, Engine
 from fedllm_bench.evaluate.questions import Answer, Question
 from fedllm_bench.evaluate.reference import Words, reference_losses, similarities, text_scores
 from fedllm_bench.examples import Turn

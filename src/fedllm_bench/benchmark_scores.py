@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,20 @@ from fedllm_bench import records
 from fedllm_bench.errors import RunError
 from fedllm_bench.store import replacing
 
-__all__ = ["BENCHMARKS", "METRICS", "ItemScore", "Metric", "Scores", "base_folder", "read_scores", "write_scores"]
+__all__ = [
+    "BENCHMARKS",
+    "HARNESS",
+    "METRICS",
+    "ItemScore",
+    "Metric",
+    "Scores",
+    "base_folder",
+    "harness_benchmark",
+    "harness_metric",
+    "metric_of",
+    "read_scores",
+    "write_scores",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +42,7 @@ class Metric:
         judged: whether a judge gives it.
         unit: in words, for captions.
         bounds: lowest and highest number that tables can show.
+        digits: after the point, in tables.
     """
 
     name: str
@@ -38,6 +53,7 @@ class Metric:
     judged: bool = False
     unit: str = ""
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    digits: int = 2
 
 
 RATING, PERCENT = (1.0, 10.0), (0.0, 100.0)
@@ -68,6 +84,7 @@ _ROWS = (
         higher_is_better=False,
         unit="nats a token of the reference",
         bounds=(0.0, math.inf),
+        digits=3,
     ),
     Metric("ref-chrf", "chrF", "ref-judge", unit="chrF of answer and reference, 0-100", bounds=PERCENT),
     Metric("ref-rouge-l", "ROUGE-L", "ref-judge", 100.0, unit="ROUGE-L F1 of answer and reference, %", bounds=PERCENT),
@@ -77,13 +94,54 @@ _ROWS = (
         "ref-judge",
         unit="cosine of embeddings of answer and reference",
         bounds=(-1.0, 1.0),
+        digits=3,
     ),
     Metric("mmlu", "MMLU", "mmlu", 100.0, unit="% right, 5-shot", bounds=PERCENT),
+    *(
+        Metric(
+            f"mmlu-{group}",
+            f"MMLU {group.replace('-', ' ')}",
+            "mmlu",
+            100.0,
+            unit="% right, of these subjects",
+            bounds=PERCENT,
+        )
+        for group in ("humanities", "social-sciences", "stem", "other")
+    ),
     Metric("humaneval", "HumanEval", "humaneval", 100.0, unit="pass@1, %", bounds=PERCENT),
 )
 
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}
 BENCHMARKS: tuple[str, ...] = tuple(dict.fromkeys(row.benchmark for row in _ROWS))
+
+HARNESS, LOWER = "harness-", " (lower is better)"
+
+
+def harness_benchmark(task: str) -> str:
+    """The name of a task of lm-evaluation-harness as a benchmark."""
+    return HARNESS + re.sub(r"[^\w.+-]", "_", task)
+
+
+def harness_metric(benchmark: str, name: str, higher_is_better: bool) -> str:
+    """The name of a metric of such a task; it says which way is up, since no table here does."""
+    return f"{benchmark}:{name}{'' if higher_is_better else LOWER}"
+
+
+def metric_of(name: str) -> Metric:
+    """A metric by its name: of `METRICS`, or of a task of lm-evaluation-harness.
+
+    Raises:
+        RunError: it is neither.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    benchmark, _, own = name.partition(":")
+    if not (benchmark.startswith(HARNESS) and own):
+        raise RunError(f"{name!r} is no metric", f"one of {', '.join(METRICS)}")
+    title = f"{benchmark.removeprefix(HARNESS)} {own}"
+    up = not own.endswith(LOWER)
+    return Metric(name, title, benchmark, higher_is_better=up, unit="by lm-evaluation-harness", digits=3)
+
 
 # What decides the answers of the base model: keys of an experiment's tables; all of `data` but who trains on it.
 _BASE = {"model": ("base", "quantization", "dtype"), "objective": ("template",)}

@@ -1,7 +1,8 @@
 """The benchmarks of runs and of the base models they started from."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,25 +13,27 @@ from fedllm_bench.analysis.frames import Run, read_runs
 from fedllm_bench.benchmark_scores import Scores, base_folder, write_scores
 from fedllm_bench.clients import build_data
 from fedllm_bench.endpoint import EndpointError
-from fedllm_bench.errors import FedLLMError, RunError
-from fedllm_bench.evaluate.answering import Candidate, Engine
+from fedllm_bench.errors import FedLLMError, ModelError, RunError
 from fedllm_bench.evaluate.bench import Bench, Embed, Options
-from fedllm_bench.evaluate.table import EVALUATIONS
+from fedllm_bench.evaluate.engine import Candidate, Engine, OwnWriter, Writer
+from fedllm_bench.evaluate.table import Benchmark
+from fedllm_bench.evaluate.vllm_writer import VllmWriter
 from fedllm_bench.examples import FederatedDataset
 from fedllm_bench.experiment import Experiment
 from fedllm_bench.measure.embed import embedder_of
-from fedllm_bench.model.base import load_model
+from fedllm_bench.model.base import device_and_dtype, load_model
 from fedllm_bench.model.lora import LoraSpec
 from fedllm_bench.model.peft_format import load_adapter
+from fedllm_bench.model.source import resolve
 from fedllm_bench.model.tokenise import Codec
 from fedllm_bench.progress import SILENT, Progress
 from fedllm_bench.store import write_json
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["evaluate_runs"]
+__all__ = ["WRITERS", "evaluate_runs"]
 
-# Settings of `data` that say who trains: questions come from all clients.
 EMBEDDER = "use-multilingual"
+# Settings of `data` that say who trains: questions come from all clients.
 WHO_TRAINS = ("group", "cap", "pool", "client", "client_samples", "drawn", "partition")
 
 
@@ -44,7 +47,7 @@ class _Group:
 
 
 def evaluate_runs(
-    paths: Sequence[Path], names: Sequence[str], options: Options, progress: Progress = SILENT
+    paths: Sequence[Path], benchmarks: Mapping[str, Benchmark], options: Options, progress: Progress = SILENT
 ) -> list[Path]:
     """Run benchmarks on finished runs and on their base models; return the files of scores.
 
@@ -53,7 +56,7 @@ def evaluate_runs(
 
     Args:
         paths: of runs, or of the folders above them.
-        names: of benchmarks, from `EVALUATIONS`.
+        benchmarks: by name: rows of `EVALUATIONS`, tasks of lm-evaluation-harness.
         options: of the user.
         progress: shows what is done.
 
@@ -70,17 +73,18 @@ def evaluate_runs(
         raise RunError(f"{paths[0]}: no run is finished", "finish one with fedllm-bench run")
     written = []
     for group in _groups(runs):
-        bench = _bench(group, options, progress)
-        for name in names:
-            for candidate, scores in _evaluated(name, bench):
-                written.append(write_scores(candidate.folder, scores))
+        with WRITERS[options.engine](group) as writer:
+            bench = _bench(group, writer, options, progress)
+            for name, benchmark in benchmarks.items():
+                for candidate, scores in _evaluated(name, benchmark, bench):
+                    written.append(write_scores(candidate.folder, scores))
     return written
 
 
-def _evaluated(name: str, bench: Bench) -> Iterator[tuple[Candidate, Scores]]:
+def _evaluated(name: str, benchmark: Benchmark, bench: Bench) -> Iterator[tuple[Candidate, Scores]]:
     """The scores of each candidate; of none where something is missing that the benchmark needs."""
     try:
-        found = list(EVALUATIONS[name](bench))
+        found = list(benchmark(bench))
     except EndpointError:
         raise  # the judge cannot go on: nothing is missing, and what has arrived is kept
     except FedLLMError as error:
@@ -110,7 +114,24 @@ def _adapter(run: Run) -> tuple[Tensors, dict[str, Any]]:
     return load_adapter(run.path / "adapter")
 
 
-def _bench(group: _Group, options: Options, progress: Progress) -> Bench:
+def _own(group: _Group) -> AbstractContextManager[Writer]:
+    return nullcontext(OwnWriter())
+
+
+def _vllm(group: _Group) -> AbstractContextManager[Writer]:
+    experiment = _experiment(group.runs[0])
+    settings = experiment.model
+    if settings.quantization != "none":
+        raise ModelError(f"--engine vllm takes no base in {settings.quantization}", "leave --engine out")
+    _, dtype = device_and_dtype(experiment.executor.device, settings.dtype)
+    return VllmWriter(resolve(settings.base), dtype, group.spec.rank, len(group.runs))
+
+
+# What `--engine` names.
+WRITERS: dict[str, Callable[[_Group], AbstractContextManager[Writer]]] = {"own": _own, "vllm": _vllm}
+
+
+def _bench(group: _Group, writer: Writer, options: Options, progress: Progress) -> Bench:
     first = group.runs[0]
     experiment = _experiment(first)
     model = load_model(
@@ -122,9 +143,8 @@ def _bench(group: _Group, options: Options, progress: Progress) -> Bench:
         quantization=experiment.model.quantization,
     )
     objective = experiment.objective
-    engine = Engine(
-        model, Codec(model.tokenizer, objective.template, objective.max_length), str(model.model.dtype).split(".")[-1]
-    )
+    codec = Codec(model.tokenizer, objective.template, objective.max_length)
+    engine = Engine(model, codec, str(model.model.dtype).split(".")[-1], writer)
     candidates = [*([_base(first)] if group.with_base else []), *map(_candidate, group.runs)]
     for candidate in candidates:
         if candidate.adapter is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from fedllm_bench.analysis.comparison import Replicas, mean, score_interval
 from fedllm_bench.analysis.frames import Run
 from fedllm_bench.analysis.stats import Interval
-from fedllm_bench.benchmark_scores import METRICS, ItemScore, Metric, Scores, base_folder, read_scores
+from fedllm_bench.benchmark_scores import ItemScore, Metric, Scores, base_folder, metric_of, read_scores
 
 __all__ = ["LANGUAGES", "Model", "Sample", "Slot", "base_models", "models", "same_tongue"]
 
@@ -155,7 +155,7 @@ class Slot:
     @classmethod
     def of(cls, models: Sequence[Model], metric: str) -> "Slot":
         """All items of one metric."""
-        return cls((Sample(tuple(models), METRICS[metric]),))
+        return cls((Sample(tuple(models), metric_of(metric)),))
 
     @property
     def parts(self) -> list[Replicas]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from fedllm_bench.analysis.evaluated import Model, Slot, base_models, models
 from fedllm_bench.analysis.methods import Method
-from fedllm_bench.analysis.score_words import cell_text, decimals, judges_note, stability_note, ways
+from fedllm_bench.analysis.score_words import cell_text, judges_note, stability_note, ways
 from fedllm_bench.analysis.scoreboard import Board, board
 from fedllm_bench.analysis.tables import Column, column
-from fedllm_bench.benchmark_scores import BENCHMARKS, METRICS
+from fedllm_bench.benchmark_scores import BENCHMARKS, METRICS, metric_of
 
 __all__ = ["Evaluations", "caption", "columns_of", "evaluations", "flat_rows", "nested_rows"]
 
@@ -45,7 +45,8 @@ def evaluations(methods: Sequence[Method]) -> Evaluations:
         for scores in model.scores.values()
         for item in scores.items
     }
-    metrics = tuple(name for name in METRICS if name in BENCHMARKS or name in scored)
+    known = [name for name in METRICS if name in BENCHMARKS or name in scored]
+    metrics = (*known, *sorted(scored.difference(METRICS)))
     slots = {name: {metric: Slot.of(own, metric) for metric in metrics} for name, own in found.items()}
     reference = {kind: name for kind in ("fedavg", "local") if (name := _only(methods, kind)) is not None}
     return Evaluations(
@@ -54,7 +55,7 @@ def evaluations(methods: Sequence[Method]) -> Evaluations:
         board(
             slots,
             {kind: slots[name] for kind, name in reference.items()},
-            [name for name in metrics if not METRICS[name].higher_is_better],
+            [name for name in metrics if not metric_of(name).higher_is_better],
         ),
         reference,
     )
@@ -94,15 +95,15 @@ def columns_of(found: Evaluations, against: str) -> list[Column]:
     """
 
     def column_of(name: str) -> Column:
-        digits = decimals(METRICS[name])
-        return column(METRICS[name].title, name, lambda cell: cell_text(cell, digits, against), numeric=True)
+        metric = metric_of(name)
+        return column(metric.title, name, lambda cell: cell_text(cell, metric.digits, against), numeric=True)
 
     return [column("method", "method"), *map(column_of, found.metrics)]
 
 
 def caption(found: Evaluations, against: str) -> str:
     """What the numbers are, and the commands that fill the gaps."""
-    units = "; ".join(f"{METRICS[name].title}: {METRICS[name].unit}" for name in found.metrics)
+    units = "; ".join(f"{metric.title}: {metric.unit}" for metric in map(metric_of, found.metrics))
     named = found.reference.get(against)
     cells = [cell for own in found.board.cells.values() for cell in own.values()]
     known = any(cell.mean is not None for cell in cells)
@@ -112,8 +113,8 @@ def caption(found: Evaluations, against: str) -> str:
         "Brackets: 95% bootstrap interval over items and over runs; n: items scored." if known else "",
         f"~: cannot be told from {named} on the same items (paired, Holm's correction, 5%)." if known and named else "",
         "An interval of no width: all items have one score; more items may differ." if alike else "",
-        judges_note(found.board.judges, [METRICS[name].title for name in found.board.mixed]),
-        stability_note({METRICS[name].title: firm for name, firm in found.board.stability.items()}),
+        judges_note(found.board.judges, [metric_of(name).title for name in found.board.mixed]),
+        stability_note({metric_of(name).title: firm for name, firm in found.board.stability.items()}),
     ]
     lines = [" ".join(part for part in parts if part)]
     gaps = [f"{what}: {command}" for command, what in ways(found.board.cells).items()]

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fedllm_bench.analysis.paper_filled import Filled, Row
-from fedllm_bench.analysis.score_words import cell_text, decimals, judges_note, stability_note, ways
+from fedllm_bench.analysis.score_words import cell_text, judges_note, stability_note, ways
 from fedllm_bench.analysis.scoreboard import NO_RUN
 from fedllm_bench.analysis.tables import Column, column
 from fedllm_bench.benchmark_scores import METRICS
@@ -108,7 +108,7 @@ def _cell(filled: Filled, row: Row, key: str, with_paper: bool, flat: bool) -> d
 
 
 def _words(metric: str, against: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda cell: cell_text(cell, decimals(METRICS[metric]), against)
+    return lambda cell: cell_text(cell, METRICS[metric].digits, against)
 
 
 def _title(filled: Filled, key: str) -> str:

@@ -6,16 +6,10 @@ from typing import Any
 
 from fedllm_bench.analysis.comparison import Stability
 from fedllm_bench.analysis.scoreboard import NO_RUN, NOT_EVALUATED, Cell
-from fedllm_bench.benchmark_scores import Metric
 
-__all__ = ["SAME", "cell_text", "decimals", "judges_note", "stability_note", "ways"]
+__all__ = ["SAME", "cell_text", "judges_note", "stability_note", "ways"]
 
 SAME = "~"  # what cannot be told from the reference
-
-
-def decimals(metric: Metric) -> int:
-    """Digits after the point."""
-    return 3 if metric.unit.startswith(("nats", "cosine")) else 2
 
 
 def cell_text(cell: Mapping[str, Any], digits: int, against: str = "fedavg") -> str:

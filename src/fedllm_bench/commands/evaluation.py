@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from fedllm_bench.commands.results import print_metrics
 if TYPE_CHECKING:
     from fedllm_bench.evaluate.judging.judge import Judge
     from fedllm_bench.evaluate.judging.rubric import Rubric
+    from fedllm_bench.evaluate.table import Benchmark
     from fedllm_bench.progress import Progress
 
 __all__ = ["evaluate"]
@@ -23,10 +25,22 @@ __all__ = ["evaluate"]
     "--suite",
     "suites",
     multiple=True,
-    default=("all",),
-    show_default=True,
     metavar="NAME",
-    help="A benchmark, or all; may be repeated.",
+    help="A benchmark, or all; may be repeated.  [default: all, or none beside --task]",
+)
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="NAME",
+    help="A task, group or tag of lm-evaluation-harness; may be repeated.",
+)
+@click.option(
+    "--task-folder",
+    "task_folders",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="With task files of your own; may be repeated.",
 )
 @click.option(
     "--limit",
@@ -73,12 +87,21 @@ __all__ = ["evaluate"]
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Of an answer, where the benchmark allows more.")
 @click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Of a HumanEval problem.")
 @click.option("--unsandboxed", is_flag=True, help="Run generated programs even where there is no sandbox.")
+@click.option(
+    "--engine",
+    default="own",
+    show_default=True,
+    metavar="NAME",
+    help="What makes answers: own, or vllm (a package of its own, for GPUs).",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws questions and answers.")
 @click.option("--json", "form", flag_value="json", default="text", help='Print {"rows": [...]}.')
 def evaluate(
     *,
     folders: tuple[Path, ...],
     suites: tuple[str, ...],
+    tasks: tuple[str, ...],
+    task_folders: tuple[Path, ...],
     limits: tuple[str, ...],
     judge: str | None,
     judge_temperature: float,
@@ -94,20 +117,25 @@ def evaluate(
     max_new_tokens: int | None,
     samples: int,
     unsandboxed: bool,
+    engine: str,
     seed: int,
     form: str,
 ) -> None:
-    """Evaluate finished runs and their base models: MT-Bench, Vicuna, AdvBench, Ref-Judge, MMLU, HumanEval.
+    """Evaluate finished runs and their base models: MT-Bench, Vicuna, AdvBench, Ref-Judge, MMLU, HumanEval; any task
+    of lm-evaluation-harness.
 
     What was answered or judged before is not done again. Judged scores need --judge; without one they are unscored.
     """
     os.environ.setdefault("TQDM_DISABLE", "1")  # other packages' bars; ours say what they are for
     from fedllm_bench.evaluate.bench import Options
     from fedllm_bench.evaluate.judging.judged import Budget
+    from fedllm_bench.options import named
     from fedllm_bench.progress import progress_on
-    from fedllm_bench.suite import evaluate_runs
+    from fedllm_bench.suite import WRITERS, evaluate_runs
 
-    names, progress = _names(suites), progress_on()
+    progress = progress_on()
+    benchmarks = _benchmarks(suites or (() if tasks else ("all",)), tasks, task_folders)
+    named("--engine", engine, WRITERS)
     if budget is not None and not (price_in or price_out):
         raise click.UsageError("--budget needs --price-in and --price-out")
     options = Options(
@@ -120,30 +148,35 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         samples=samples,
         unsandboxed=unsandboxed,
+        engine=engine,
         tell=lambda line: click.echo(line, err=True),
     )
-    for path in evaluate_runs(folders, names, options, progress):
+    for path in evaluate_runs(folders, benchmarks, options, progress):
         click.echo(path, err=True)
     print_metrics(folders, form, "fedavg")
 
 
-def _names(suites: Sequence[str]) -> list[str]:
+def _benchmarks(suites: Sequence[str], tasks: Sequence[str], folders: Sequence[Path]) -> dict[str, "Benchmark"]:
+    from fedllm_bench.benchmark_scores import harness_benchmark
+    from fedllm_bench.evaluate.harness_task import harness_task
     from fedllm_bench.evaluate.table import EVALUATIONS
     from fedllm_bench.options import named
 
     for suite in suites:
         named("--suite", suite, {"all": None, **EVALUATIONS})
-    return [name for name in EVALUATIONS if "all" in suites or name in suites]
+    chosen = {name: row for name, row in EVALUATIONS.items() if "all" in suites or name in suites}
+    return chosen | {harness_benchmark(task): partial(harness_task, task, folders) for task in tasks}
 
 
 def _limits(texts: Sequence[str]) -> dict[str, int]:
+    from fedllm_bench.benchmark_scores import HARNESS
     from fedllm_bench.evaluate.table import EVALUATIONS
     from fedllm_bench.options import named
 
     found: dict[str, int] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
-        if name:
+        if name and not name.startswith(HARNESS):
             named("--limit", name, EVALUATIONS)
         if not number.isdigit() or int(number) == 0:
             raise click.BadParameter(f"{text!r} is not [NAME=]N with a number above 0", param_hint="--limit")

@@ -9,70 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fedllm_bench import records
+from fedllm_bench.evaluate.engine import Candidate, Engine, Write
 from fedllm_bench.evaluate.questions import Answer, Question
 from fedllm_bench.examples import Turn
-from fedllm_bench.model.base import LanguageModel
-from fedllm_bench.model.generate import Generated, Prompt, batches, generate, stop_ids
-from fedllm_bench.model.prepacked import prepacked
+from fedllm_bench.model.generate import Generated, Prompt
 from fedllm_bench.model.sampling import Sampling
-from fedllm_bench.model.tokenise import Codec
 from fedllm_bench.progress import SILENT, Progress
 from fedllm_bench.store import replacing
-from fedllm_bench.tensors import Tensors
 
-__all__ = ["Candidate", "Engine", "answer", "answers_file"]
+__all__ = ["answer", "answers_file"]
 
 VERSION = 1  # raise it when the same settings come to give other answers
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model to be evaluated: the base with one adapter.
-
-    Args:
-        name: for people.
-        folder: where what it says is written.
-        adapter: its tensors; None for the base alone.
-        identity: tells this adapter from others.
-    """
-
-    name: str
-    folder: Path
-    adapter: Tensors | None
-    identity: str
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What candidates share.
-
-    Args:
-        model: the base with adapter sites.
-        codec: writes conversations as in training.
-        dtype: precision, by name.
-    """
-
-    model: LanguageModel
-    codec: Codec
-    dtype: str
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What decides answers besides the adapter."""
-        return {"base": self.model.fingerprint, "template": self.codec.template, "dtype": self.dtype}
-
-    def stack(self, candidates: Sequence[Candidate]) -> Tensors | None:
-        """The adapters of candidates, stacked (candidates, ...); the base alone is an adapter of zeros."""
-        if all(candidate.adapter is None for candidate in candidates):
-            return None
-        shapes = self.model.lora.shapes
-        none = {name: torch.zeros(shape) for name, shape in shapes.items()}
-        stacks = [none if candidate.adapter is None else candidate.adapter for candidate in candidates]
-        return {name: torch.stack([adapter[name].float() for adapter in stacks]) for name in shapes}
 
 
 def answer(
@@ -100,8 +50,8 @@ def answer(
     files = {each.folder: answers_file(benchmark, asked, each, engine, seed) for each in candidates}
     left = [candidate for candidate in candidates if not files[candidate.folder].exists()]
     if left:
-        with prepacked(engine.model.model):
-            _Session(benchmark, asked, left, engine, seed, files).run(progress)
+        with engine.writer.opened(engine, left, seed) as write:
+            _Session(benchmark, asked, left, engine, seed, files, write).run(progress)
     return {folder: [_answer(record) for record in list(records.read(path))[1:]] for folder, path in files.items()}
 
 
@@ -124,12 +74,12 @@ class _Session:
     engine: Engine
     seed: int
     files: Mapping[Path, Path]
+    write: Write
 
     def run(self, progress: Progress) -> None:
-        stack = self.engine.stack(self.candidates)
-        stops = stop_ids(self.engine.model, self.engine.codec)
         for candidate in self.candidates:
             self._turns_file(candidate).parent.mkdir(parents=True, exist_ok=True)
+            records.keep(self._turns_file(candidate), lambda record: True)  # a line that a kill tore is no answer
         done = {
             (at, record["question"], record["turn"]): record
             for at, candidate in enumerate(self.candidates)
@@ -145,11 +95,11 @@ class _Session:
                     if turn < len(question.turns)
                 ]
                 prompts = [self._prompt(at, question, turn, done) for at, question in rows]
-                for chosen in batches([prompt for prompt, _ in prompts]):
+                for chosen in self.engine.writer.batches([prompt for prompt, _ in prompts]):
                     fresh = [i for i in chosen if (rows[i][0], rows[i][1].id, turn) not in done]
                     if not fresh:
                         continue
-                    made = generate(self.engine.model, [prompts[i][0] for i in chosen], stops, self.seed, stack)
+                    made = self.write([prompts[i][0] for i in chosen])
                     for i, generated in zip(chosen, made, strict=True):
                         at, question = rows[i]
                         done[at, question.id, turn] = self._record(question, turn, generated, prompts[i][1])

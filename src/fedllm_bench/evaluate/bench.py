@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from fedllm_bench import rng
 from fedllm_bench.benchmark_scores import ItemScore, Scores
-from fedllm_bench.evaluate.answering import Candidate, Engine, answer, answers_file
+from fedllm_bench.evaluate.answering import answer, answers_file
+from fedllm_bench.evaluate.engine import Candidate, Engine
 from fedllm_bench.evaluate.judging.judge import Judge
 from fedllm_bench.evaluate.judging.judged import Budget
 from fedllm_bench.evaluate.judging.rubric import Rubric
@@ -37,6 +38,7 @@ class Options:
         max_new_tokens: most tokens of an answer; None for each benchmark's own number.
         samples: of each HumanEval problem; pass@k is estimated for k = 1.
         unsandboxed: run generated programs without a sandbox.
+        engine: what makes answers: `own` or `vllm`.
         tell: says a line to the user, such as what judging will take.
     """
 
@@ -49,6 +51,7 @@ class Options:
     max_new_tokens: int | None = None
     samples: int = 1
     unsandboxed: bool = False
+    engine: str = "own"
     tell: Callable[[str], object] = lambda line: None
 
     def limit(self, benchmark: str) -> int | None:

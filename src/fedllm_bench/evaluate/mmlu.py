@@ -5,6 +5,8 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from fedllm_bench import assets, rng
 from fedllm_bench.benchmark_scores import ItemScore, Scores
 from fedllm_bench.data.raw import data_folder, find
 from fedllm_bench.evaluate.bench import Bench, Said
+from fedllm_bench.evaluate.kept import kept
 from fedllm_bench.extras import needed
 from fedllm_bench.progress import SILENT, Progress
 
@@ -41,15 +44,24 @@ def mmlu(bench: Bench) -> Iterator[Scores]:
     shots = min(len(docs) for docs in dev.values())
     params = bench.engine.stack(bench.candidates)
     for at, candidate in enumerate(bench.candidates):
-        items = run_tasks(bench.engine.model, params, at, chosen, dev, bench.progress)
+        facts = [bench.engine.scored_by(candidate), harness.__version__, chosen, dev]
+        parts = {
+            subject: partial(_records, bench, params, at, {subject: docs}, dev) for subject, docs in chosen.items()
+        }
+        found = kept(candidate.folder / "answers" / "mmlu", facts, parts, bench.progress, "subjects")
+        items = [ItemScore(**record) for own in found.values() for record in own]
         settings = {"harness": f"lm-eval {harness.__version__}", "shots": SHOTS, "fewest_shots": shots}
         yield bench.scores("mmlu", Said(candidate, (), (), ""), items, **settings)
+
+
+def _records(bench: Bench, params: Any, at: int, test: Split, dev: Split) -> list[dict[str, Any]]:
+    return [asdict(item) for item in run_tasks(bench.engine.model, params, at, test, dev)]
 
 
 def run_tasks(
     model: Any, params: Any, adapter: int, test: Split, dev: Split, progress: Progress = SILENT
 ) -> list[ItemScore]:
-    """The harness's own MMLU tasks on these questions.
+    """The harness's own MMLU tasks on these questions: an item for each, and one in its group of subjects.
 
     Args:
         model: the base with adapter sites.
@@ -65,18 +77,20 @@ def run_tasks(
 
     from fedllm_bench.model.harness import HarnessModel
 
-    tasks = {}
+    tasks, groups = {}, {}
     for subject, docs in test.items():
         splits = {"test": Dataset.from_list(list(docs)), "dev": Dataset.from_list(list(dev[subject]))}
         config = _task_file(subject)
+        groups[subject] = "mmlu-" + config["tag"].removeprefix("mmlu_").removesuffix("_tasks").replace("_", "-")
         config["custom_dataset"] = lambda splits=splits, **_: DatasetDict(splits)
         tasks[subject] = ConfigurableTask(config={**config, "num_fewshot": min(SHOTS, len(dev[subject]))})
     found = evaluate(HarnessModel(model, params, adapter, progress), tasks, bootstrap_iters=0, log_samples=True)
     assert found is not None
     return [
-        ItemScore("mmlu", f"{subject}/{sample['doc']['id']}", float(sample["acc"]), "", subject, "en")
+        ItemScore(metric, f"{subject}/{sample['doc']['id']}", float(sample["acc"]), "", subject, "en")
         for subject, samples in found["samples"].items()
         for sample in samples
+        for metric in ("mmlu", groups[subject])
     ]
 
 

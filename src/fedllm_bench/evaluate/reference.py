@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fedllm_bench.benchmark_scores import ItemScore
-from fedllm_bench.evaluate.answering import Candidate, Engine
 from fedllm_bench.evaluate.bench import Embed
+from fedllm_bench.evaluate.engine import Candidate, Engine
 from fedllm_bench.evaluate.judged_scores import item
 from fedllm_bench.evaluate.questions import Answer, Question
 from fedllm_bench.examples import Turn

@@ -6,10 +6,12 @@ from fedllm_bench.benchmark_scores import Scores
 from fedllm_bench.evaluate import chat, humaneval, mmlu
 from fedllm_bench.evaluate.bench import Bench
 
-__all__ = ["EVALUATIONS"]
+__all__ = ["EVALUATIONS", "Benchmark"]
 
 # From what is evaluated to the scores of each candidate, in their order.
-EVALUATIONS: dict[str, Callable[[Bench], Iterable[Scores]]] = {
+Benchmark = Callable[[Bench], Iterable[Scores]]
+
+EVALUATIONS: dict[str, Benchmark] = {
     "mt-bench": chat.mt_bench,
     "vicuna": chat.vicuna,
     "advbench": chat.advbench,

@@ -19,7 +19,7 @@ from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.model.tokenise import Codec
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["Generated", "Prompt", "batches", "generate", "stop_ids"]
+__all__ = ["ROWS", "Generated", "Prompt", "batches", "generate", "most_new", "stop_ids"]
 
 Ids = NDArray[np.int32]
 
@@ -58,11 +58,12 @@ class Generated:
     stopped: bool
 
 
-def stop_ids(model: LanguageModel, codec: Codec) -> frozenset[int]:
+def stop_ids(model: LanguageModel, codec: Codec | None = None) -> frozenset[int]:
     """Tokens that end an answer: those that the model, its tokenizer or the template end one with."""
     named = getattr(model.model.generation_config, "eos_token_id", None)
     several = named if isinstance(named, list) else [named]
-    return frozenset(int(one) for one in (*several, model.tokenizer.eos_token_id, codec.ending()) if one is not None)
+    ending = None if codec is None else codec.ending()
+    return frozenset(int(one) for one in (*several, model.tokenizer.eos_token_id, ending) if one is not None)
 
 
 def batches(prompts: Sequence[Prompt], rows: int = ROWS, places: int = PLACES) -> list[list[int]]:
@@ -110,7 +111,7 @@ def generate(
         on_tokens: told of each step's new tokens.
     """
     longest = max(len(prompt.ids) for prompt in prompts)
-    limits = [_limit(model, prompt) for prompt in prompts]
+    limits = [most_new(model, prompt) for prompt in prompts]
     with _attention(model) as buffered:
         run = _Batch(model, prompts, adapters, longest + max(limits), buffered)
         draws = [rng.stream(seed, "generation", *prompt.key) for prompt in prompts]
@@ -229,7 +230,7 @@ def _attention(model: LanguageModel) -> Iterator[bool]:
         model.model.set_attn_implementation(usual)
 
 
-def _limit(model: LanguageModel, prompt: Prompt) -> int:
+def most_new(model: LanguageModel, prompt: Prompt) -> int:
     """Most new tokens: what is asked for, or what the model has places for."""
     places = getattr(model.model.config.get_text_config(), "max_position_embeddings", None) or math.inf
     return int(max(1, min(prompt.sampling.max_new_tokens, places - len(prompt.ids))))

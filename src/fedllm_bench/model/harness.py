@@ -7,15 +7,21 @@ from typing import Any
 import numpy as np
 import torch
 from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from fedllm_bench.model.base import LanguageModel
+from fedllm_bench.model.generate import Prompt, batches, generate, stop_ids
 from fedllm_bench.model.layout import lay_out, plan_micro_batches
+from fedllm_bench.model.prepacked import prepacked
+from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.progress import SILENT, Progress
 from fedllm_bench.tensors import Tensors
 
 __all__ = ["HarnessModel"]
 
 TOKEN_BUDGET = 4096
+NEW_TOKENS = 256  # of an answer where a task does not say, as the harness has it
 
 
 class HarnessModel(TemplateLM):  # type: ignore[misc]
@@ -45,9 +51,19 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
     def tokenizer_name(self) -> str:
         return str(self.model.tokenizer.name_or_path)
 
+    @property
+    def prefix_token_id(self) -> int:
+        """What stands before a text that follows nothing."""
+        first = self.model.tokenizer.bos_token_id
+        return self.eot_token_id if first is None else int(first)
+
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Token ids, with special ones only where asked for."""
-        ids: list[int] = self.model.tokenizer(string, add_special_tokens=bool(add_special_tokens))["input_ids"]
+        """Token ids; where nothing is said of special ones, as the tokenizer has it, but none at the front twice."""
+        first = self.model.tokenizer.bos_token
+        if add_special_tokens is None and first and string.startswith(first):
+            add_special_tokens = False
+        said = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        ids: list[int] = self.model.tokenizer(string, **said)["input_ids"]
         return ids
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -60,11 +76,10 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
     ) -> list[tuple[float, bool]]:
         """For each request the sum of log p of the continuation's tokens, and whether each is the likeliest."""
-        most = getattr(self.model.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
         # Continuations of one token after the same context are read off one row: a question's letters, say.
         owners: dict[tuple[tuple[int, ...], int], list[int]] = {}
         for at, (_text, context, continuation) in enumerate(requests):
-            before = tuple([*context, *continuation[:-1]][-most:])
+            before = tuple([*context, *continuation[:-1]][-self._places :])
             owners.setdefault((before, len(continuation)), []).append(at)
         rows = [
             _Row(before, count, [(at, requests[at][2]) for at in members])
@@ -103,10 +118,72 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
                 yield at, (float(own.gather(-1, wanted[:, None]).sum()), bool((best == wanted).all()))
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
-        raise NotImplementedError("perplexity over long texts is not offered; held-out loss is in the run's own table")
+        """For each text the sum of log p of all its tokens, in windows as long as the model takes."""
+        windows = [
+            (at, window)
+            for at, request in enumerate(requests)
+            for window in map(
+                make_disjoint_window,
+                get_rolling_token_windows(self.tok_encode(request.args[0]), self.prefix_token_id, self._places, 1),
+            )
+        ]
+        scored = self._loglikelihood_tokens([(None, *window) for _, window in windows])
+        sums = [0.0] * len(requests)
+        for (at, _), (value, _likeliest) in zip(windows, scored, strict=True):
+            sums[at] += value
+        return sums
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-        raise NotImplementedError("tasks that generate are not offered; see the chat benchmarks")
+        """For each request what follows its context, up to the first of its stop words."""
+        asked = [_Asked.of(at, *request.args) for at, request in enumerate(requests)]
+        prompts = [self._prompt(one) for one in asked]
+        stops, found = stop_ids(self.model), [""] * len(asked)
+        with prepacked(self.model.model), self.progress.task("harness: answers", len(asked), "answers") as task:
+            for chosen in batches(prompts):
+                made = generate(self.model, [prompts[at] for at in chosen], stops, 0, self.params)
+                for at, one in zip(chosen, made, strict=True):
+                    found[at] = asked[at].cut(self.model.tokenizer.decode(list(one.ids), skip_special_tokens=True))
+                task.advance(len(chosen))
+        return found
+
+    def _prompt(self, asked: "_Asked") -> Prompt:
+        ids = self.tok_encode(asked.context)[-max(1, self._places - asked.sampling.max_new_tokens) :]
+        return Prompt(np.asarray(ids, dtype=np.int32), asked.sampling, ("harness", asked.number), self.adapter)
+
+    @property
+    def _places(self) -> int:
+        return getattr(self.model.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A text to be continued.
+
+    Args:
+        number: of the request.
+        context: what is there.
+        sampling: how it is continued.
+        until: words that end it, and are no part of it.
+    """
+
+    number: int
+    context: str
+    sampling: Sampling
+    until: tuple[str, ...]
+
+    @classmethod
+    def of(cls, number: int, context: str, settings: dict[str, Any]) -> "_Asked":
+        """From a request of the harness."""
+        found = normalize_gen_kwargs(settings, NEW_TOKENS)
+        warm = float(found.get("temperature", 0.0)) if found["do_sample"] else 0.0
+        sampling = Sampling(warm, found["max_gen_toks"], float(found.get("top_p", 1.0)))
+        return cls(number, context, sampling, tuple(found["until"]))
+
+    def cut(self, text: str) -> str:
+        """A text up to the first word that ends it."""
+        for word in filter(None, self.until):
+            text = text.partition(word)[0]
+        return text
 
 
 @dataclass(frozen=True, slots=True)
