@@ -3,30 +3,31 @@
 import gzip
 import json
 import math
-import re
-import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import fmean
+from typing import Any
 
 from fedllm_bench import assets
 from fedllm_bench.benchmark_scores import ItemScore, Scores
-from fedllm_bench.evaluate.bench import Bench
+from fedllm_bench.evaluate.bench import Bench, Said
+from fedllm_bench.evaluate.kept import kept
+from fedllm_bench.evaluate.programs import program_of
 from fedllm_bench.evaluate.questions import Question
 from fedllm_bench.evaluate.sandbox.cell import Limits
 from fedllm_bench.evaluate.sandbox.run import Problem, kind_of_sandbox, run_many
 from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.progress import SILENT, Progress
 
-__all__ = ["Task", "humaneval", "pass_at", "program_of", "tasks"]
+__all__ = ["Task", "humaneval", "pass_at", "tasks"]
 
 ASKED = (
     "Complete this Python function. Reply with the whole function in one code block, without tests or explanation."
     "\n\n```python\n{prompt}```"
 )
-BLOCK = re.compile(r"```[ \t]*(?:python|py|Python)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+AT_ONCE = 16  # programs whose outcomes are written together
 SEVERAL = 0.8  # temperature where a problem has several answers, as in the benchmark's paper
 
 
@@ -66,34 +67,32 @@ def humaneval(bench: Bench) -> Iterator[Scores]:
     copies = bench.options.samples
     for said in bench.ask("humaneval", questions, partial(_sampling, copies), copies):
         of = [known[question.id.partition("#")[0]] for question in said.questions]
-        problems = [
-            Problem(program_of(task, answer.turns[0]), task.function, task.prompt, task.test)
-            for task, answer in zip(of, said.answers, strict=True)
-        ]
-        outcomes = run_many(problems, Limits(), kind, bench.progress)
+        outcomes = _outcomes(bench, said, of, kind)
         right: dict[str, int] = dict.fromkeys((task.id for task in of), 0)
         for task, outcome in zip(of, outcomes, strict=True):
-            right[task.id] += outcome.passed
+            right[task.id] += outcome["passed"]
         items = [ItemScore("humaneval", id, pass_at(copies, count, 1), language="en") for id, count in right.items()]
-        reasons = Counter(outcome.reason for outcome in outcomes if not outcome.passed)
+        reasons = Counter(outcome["reason"] for outcome in outcomes if not outcome["passed"])
         settings = {"sandbox": kind, "samples": copies, "pass_at": _pass_at(right, copies), "failures": dict(reasons)}
         yield bench.scores("humaneval", said, items, **settings)
 
 
-def program_of(task: Task, answer: str) -> str:
-    """The program that an answer makes of a problem.
+def _outcomes(bench: Bench, said: Said, of: Sequence[Task], kind: str) -> list[dict[str, Any]]:
+    """Whether each answer's program passed, and why not; kept, since checking takes time."""
+    problems = [
+        Problem(program_of(task.prompt, task.function, answer.turns[0]), task.function, task.prompt, task.test)
+        for task, answer in zip(of, said.answers, strict=True)
+    ]
+    limits = Limits()
+    starts = range(0, len(problems), AT_ONCE)
+    parts = {str(at): partial(_checked, problems[at : at + AT_ONCE], limits, kind) for at in starts}
+    facts = [asdict(limits), kind, [asdict(problem) for problem in problems]]
+    found = kept(said.candidate.folder / "answers" / "humaneval", facts, parts, bench.progress, "parts of programs")
+    return [outcome for own in found.values() for outcome in own]
 
-    A code block that has the function is taken, else the first block, else the whole answer. Text without the
-    function's head is its body.
-    """
-    blocks = BLOCK.findall(answer)
-    head = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(task.function)}\b", re.MULTILINE)
-    code = next((block for block in blocks if head.search(block)), blocks[0] if blocks else answer)
-    if head.search(code):
-        return f"{task.prompt}\n\n{textwrap.dedent(code)}\n"
-    first = next((line for line in code.splitlines() if line.strip()), "")
-    body = code if first[:1].isspace() else textwrap.indent(code, "    ")
-    return f"{task.prompt}{body}\n"
+
+def _checked(problems: Sequence[Problem], limits: Limits, kind: str) -> list[dict[str, Any]]:
+    return [asdict(outcome) for outcome in run_many(problems, limits, kind)]
 
 
 def pass_at(count: int, right: int, k: int) -> float:

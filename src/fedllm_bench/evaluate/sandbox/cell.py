@@ -4,13 +4,11 @@ import builtins
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +18,8 @@ from fedllm_bench.evaluate.sandbox import inside, jail, values
 
 __all__ = ["Cell", "Limits", "Refused", "opened"]
 
-FIRST_UID, UIDS = 61_000, 4_000  # user ids that nothing else has
+FIRST_UID, UIDS = 65_600, 4_000  # user ids that nothing else has: above those of systemd and of "nobody"
+PYTHON, WORK = "/python", "/work"  # where the program finds its interpreter and its scratch disk
 CHUNK = 1 << 16
 # What an interpreter is linked with.
 SYSTEM = [path for path in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache") if Path(path).exists()]
@@ -36,14 +35,14 @@ class Limits:
 
     Args:
         seconds: of time, on the clock and of the processor.
-        memory: bytes.
+        memory: bytes, of each process.
         processes: threads count as such.
         disk: bytes, in memory.
     """
 
     seconds: int = 10
-    memory: int = 1 << 30
-    processes: int = 16
+    memory: int = 1 << 29
+    processes: int = 4
     disk: int = 16 << 20
 
 
@@ -62,20 +61,24 @@ class Cell:
     deadline: float
     _rest: bytes = b""
 
-    def call(self, *arguments: Any) -> Any:
+    def call(self, *arguments: Any, **named: Any) -> Any:
         """What the program's function returns; an exception of Python's own kinds is raised here as there.
+
+        Lists, dictionaries and sets that it was given become what the program made of them.
 
         Raises:
             Refused: it is late, gone, or returns what is no plain value.
         """
-        self._send(values.dump(arguments))
+        self._send(values.dump([list(arguments), named]))
         word, value = self._reply()
-        if word == "returned":
-            return value
-        kind = vars(builtins).get(str(value))
-        if isinstance(kind, type) and issubclass(kind, Exception):
-            raise kind("raised by the program")
-        raise Refused(f"raises {value}")
+        if not isinstance(value, list) or len(value) != 3:
+            raise Refused("replies in a form of its own")
+        if word != "returned":
+            raise _raised(value)
+        result, after, named_after = value
+        _become(list(arguments), after)
+        _become(list(named.values()), list(named_after.values()) if isinstance(named_after, dict) else None)
+        return result
 
     def define(self, program: str, function: str) -> None:
         """Have the program define its function.
@@ -115,19 +118,43 @@ class Cell:
             raise Refused(f"returns {error}") from None
 
 
+def _raised(value: list[Any]) -> Exception:
+    """The program's exception: the first of its kind and those above it that is Python's own and takes a message."""
+    name, above, message = value
+    for each in above if isinstance(above, list) else []:
+        kind = vars(builtins).get(str(each))
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            try:
+                return kind(str(message))
+            except TypeError:
+                continue
+    return Refused(f"raises {name}")
+
+
+def _become(given: list[Any], after: Any) -> None:
+    """Give lists, dictionaries and sets the content that they have in the program."""
+    if not isinstance(after, list) or len(after) != len(given):
+        raise Refused("replies in a form of its own")
+    for old, new in zip(given, after, strict=True):
+        if type(old) is not type(new):
+            continue
+        if isinstance(old, list):
+            old[:] = new
+        elif isinstance(old, dict | set):
+            old.clear()
+            old.update(new)
+
+
 @contextmanager
-def opened(limits: Limits, kind: str, number: int) -> Iterator[Cell]:
+def opened(limits: Limits, kind: str, number: int, scratch: Path) -> Iterator[Cell]:
     """A cell that is gone, with all it started, when the block ends.
 
     Args:
         limits: of the program.
         kind: "bubblewrap", "namespaces" or "none".
         number: tells cells that are open at once from one another.
+        scratch: an empty folder; it stays so.
     """
-    scratch = Path(tempfile.mkdtemp(prefix="fedllm-bench-cell-"))
-    scratch.chmod(0o755)
-    for name in ("python", "work"):
-        (scratch / name).mkdir()
     receive, send = os.pipe()
     try:
         os.set_inheritable(send, True)
@@ -151,7 +178,6 @@ def opened(limits: Limits, kind: str, number: int) -> Iterator[Cell]:
         os.close(receive)
         if send >= 0:
             os.close(send)
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -167,33 +193,36 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def _command(scratch: Path, limits: Limits, kind: str, replies: int, number: int) -> list[str]:
     """What starts the program: by itself, behind the jail's door, or behind it inside bubblewrap."""
-    real = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    real, home = (os.path.realpath(path) for path in (_interpreter(), sys.base_prefix))
     program = ["-I", "-S", "-c", _text(values) + _text(inside), str(replies)]
     if kind == "none":
         return [real, *program]
-    python = scratch / "python"
-    mounted = str(python / Path(real).relative_to(sys.base_prefix))
+    mounted = str(Path(PYTHON) / Path(real).relative_to(home))
+    views = [*((folder, folder) for folder in SYSTEM), (home, PYTHON)]
     settings = {
         **asdict(limits),
         "namespaces": kind == "namespaces",
         "user": FIRST_UID + number % UIDS,
-        "home": sys.base_prefix,
-        "python": str(python),
-        "work": str(scratch / "work"),
-        "libraries": str(python / "lib"),
-        "readable": [str(python), *SYSTEM],
+        "root": str(scratch),
+        "seen": [*views, (os.devnull, os.devnull)],
+        "work": WORK,
+        "libraries": f"{PYTHON}/lib",
+        "readable": [PYTHON, *SYSTEM],
         "command": [mounted, *program],
     }
     door = ["-I", "-S", "-c", _text(jail), json.dumps(settings)]
-    return [real, *door] if kind == "namespaces" else [*_bubblewrap(scratch, limits), mounted, *door]
+    return [real, *door] if kind == "namespaces" else [*_bubblewrap(limits, views), mounted, *door]
 
 
-def _bubblewrap(scratch: Path, limits: Limits) -> list[str]:
-    seen = [part for folder in SYSTEM for part in ("--ro-bind", folder, folder)]
-    home = ["--ro-bind", sys.base_prefix, str(scratch / "python")]
-    work = ["--size", str(limits.disk), "--tmpfs", str(scratch / "work")]
+def _interpreter() -> str:
+    return getattr(sys, "_base_executable", None) or sys.executable
+
+
+def _bubblewrap(limits: Limits, views: Sequence[tuple[str, str]]) -> list[str]:
+    seen = [part for source, target in views for part in ("--ro-bind", source, target)]
+    work = ["--size", str(limits.disk), "--tmpfs", WORK]
     alone = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    return ["bwrap", *alone, *seen, "--dev", "/dev", *home, *work]
+    return ["bwrap", *alone, "--dev", "/dev", *seen, *work, "--remount-ro", "/"]
 
 
 def _text(module: Any) -> str:

@@ -24,7 +24,9 @@ def serve(replies: int, dump: Callable[[Any], str], load: Callable[[str], Any]) 
         out.flush()
 
     program = load(requests.readline())
-    names: dict[str, Any] = {"__name__": "__main__"}
+    # A module like any other, not the one that is started: what stands under `__main__` is for people.
+    module = sys.modules["program"] = type(sys)("program")
+    names = vars(module)
     try:
         exec(compile(program["text"], "program", "exec"), names)
         function = names[program["function"]]
@@ -33,14 +35,23 @@ def serve(replies: int, dump: Callable[[Any], str], load: Callable[[str], Any]) 
         say("failed", type(error).__name__)
         os._exit(1)
     for line in requests:
+        arguments, named = load(line)
         try:
-            result = function(*load(line))
-            say("returned", result)
+            say("returned", [function(*arguments, **named), arguments, named])
         except MemoryError:
-            say("raised", "MemoryError")
+            say("raised", ["MemoryError", ["MemoryError"], ""])
         except BaseException as error:
-            say("raised", type(error).__name__)
+            kinds = [kind.__name__ for kind in type(error).__mro__]
+            say("raised", [kinds[0], kinds, message_of(error)])
     os._exit(0)
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says, if it can say it."""
+    try:
+        return str(error)[:1000]
+    except BaseException:
+        return ""
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
+from tempfile import TemporaryDirectory
 
 from fedllm_bench.errors import FedLLMError
 from fedllm_bench.evaluate.sandbox.cell import Limits
@@ -84,17 +85,18 @@ def run(problem: Problem, limits: Limits, kind: str, number: int = 0) -> Outcome
         kind: from `kind_of_sandbox`, or "none".
         number: tells programs that run at once from one another.
     """
-    request = json.dumps({"problem": asdict(problem), "limits": asdict(limits), "kind": kind, "number": number})
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-m", "fedllm_bench.evaluate.sandbox.checker"],
-            input=request.encode(),
-            capture_output=True,
-            timeout=limits.seconds + GRACE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Outcome(False, "takes too long")
+    request = {"problem": asdict(problem), "limits": asdict(limits), "kind": kind, "number": number}
+    with TemporaryDirectory(prefix="fedllm-bench-cell-") as scratch:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-m", "fedllm_bench.evaluate.sandbox.checker"],
+                input=json.dumps({**request, "scratch": scratch}).encode(),
+                capture_output=True,
+                timeout=limits.seconds + GRACE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(False, "takes too long")
     try:
         return Outcome(**json.loads(done.stdout))
     except (ValueError, TypeError):

@@ -3,6 +3,8 @@
 import json
 import math
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 __all__ = ["Foreign", "dump", "load"]
@@ -34,29 +36,52 @@ def load(text: str) -> Any:
     """
     try:
         return _value(json.loads(text))
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise Foreign("no value: " + type(error).__name__) from None
 
 
-def _tagged(value: Any, depth: int) -> Any:  # noqa: PLR0911 (one for each kind)
-    kind = type(value)
+def _tagged(value: Any, depth: int) -> Any:
     if depth > 100:
         raise Foreign("a value too deep")
-    if value is None or kind in (bool, str):
+    if value is None or type(value) is bool:
         return value
-    if kind is int:
-        return {"int": hex(value)}
-    if kind is float:
-        return {"float": value.hex() if math.isfinite(value) else repr(value)}
-    if kind is complex:
-        return {"complex": [value.real.hex(), value.imag.hex()]}
-    if kind is bytes:
-        return {"bytes": value.hex()}
-    if kind in (list, tuple, set, frozenset):
-        return {kind.__name__: [_tagged(each, depth + 1) for each in value]}
-    if kind is dict:
-        return {"dict": [[_tagged(key, depth + 1), _tagged(each, depth + 1)] for key, each in value.items()]}
-    raise Foreign("a value of the type " + kind.__name__)
+    if isinstance(value, str):
+        return str.__str__(value)
+    for kind, content in _CONTENT.items():
+        if isinstance(value, kind):  # of a kind derived from it, too: what is equal crosses as what it is equal to
+            return {kind.__name__: content(value)}
+    for kind, parts in _PARTS.items():
+        if isinstance(value, kind):
+            return {kind.__name__: [_tagged(each, depth + 1) for each in parts(value)]}
+    raise Foreign("a value of the type " + type(value).__name__)
+
+
+# How a value becomes text, by the methods of its kind: those of a derived kind may say anything.
+_CONTENT: dict[type, Callable[[Any], Any]] = {
+    int: lambda value: hex(int.__int__(value)),
+    float: lambda value: float.hex(value) if math.isfinite(value) else float.__repr__(value),
+    complex: lambda value: [complex.__complex__(value).real.hex(), complex.__complex__(value).imag.hex()],
+    bytes: bytes.hex,
+    bytearray: bytearray.hex,
+    Decimal: Decimal.__str__,
+    Fraction: Fraction.__str__,
+    range: lambda value: [value.start, value.stop, value.step],
+}
+_PARTS: dict[type, Callable[[Any], Any]] = {
+    list: list.__iter__,
+    tuple: tuple.__iter__,
+    set: set.__iter__,
+    frozenset: frozenset.__iter__,
+    dict: dict.items,
+}
+
+
+def _range(content: Any) -> range:
+    start, stop, step = (int(each) for each in content)
+    found = range(start, stop, step)
+    if len(found) > MOST // 10:
+        raise Foreign("a value too large")
+    return found
 
 
 _MAKE: dict[str, Callable[[Any], Any]] = {
@@ -64,11 +89,15 @@ _MAKE: dict[str, Callable[[Any], Any]] = {
     "float": float.fromhex,
     "complex": lambda content: complex(*map(float.fromhex, content)),
     "bytes": bytes.fromhex,
+    "bytearray": bytearray.fromhex,
+    "Decimal": Decimal,
+    "Fraction": Fraction,
+    "range": _range,
     "list": lambda content: [_value(each) for each in content],
     "tuple": lambda content: tuple(_value(each) for each in content),
     "set": lambda content: {_value(each) for each in content},
     "frozenset": lambda content: frozenset(_value(each) for each in content),
-    "dict": lambda content: {_value(key): _value(each) for key, each in content},
+    "dict": lambda content: dict(_value(each) for each in content),
 }
 
 
