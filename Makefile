@@ -10,7 +10,7 @@ IN_PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile
 # `make quickstart SHORT=1` takes two rounds instead of the whole experiment.
 QUICKSTART_OPTIONS := $(if $(SHORT),--runs runs-short --set federation.rounds=2 --set local.steps=1 --set evaluate.clients=4)
 
-.PHONY: help quickstart test test-all flower check bench docs clean
+.PHONY: help quickstart test test-all flower vllm check bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -22,11 +22,13 @@ quickstart: $(VENV)/.installed ## Fine-tune SmolLM2-135M on real conversations, 
 test: $(VENV)/.installed-dev ## Run the fast tests (under two minutes)
 	$(BIN)/python -m pytest $(IN_PARALLEL)
 
-test-all: $(VENV)/.installed-dev $(VENV)/.installed-flower ## Run every test, the real 135M model's too
+test-all: $(VENV)/.installed-dev $(VENV)/.installed-flower $(VENV)/.installed-vllm ## Run every test, the real 135M model's too
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"
 	$(BIN)/python -m pytest -m slow
 
 flower: $(VENV)/.installed-flower ## Install Flower beside .venv, for the comparison of server optimizers
+
+vllm: $(VENV)/.installed-vllm ## Install vLLM beside .venv, for the comparison of engines
 
 check: $(VENV)/.installed-dev ## Lint, check types and import layers
 	$(BIN)/ruff check .
@@ -59,4 +61,12 @@ $(VENV)/.installed-%: $(VENV)/.installed
 # Flower asks for older versions of what the project uses: it gets a folder of its own, without its dependencies.
 $(VENV)/.installed-flower: tests/flower_requirements.txt $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/flower --requirement tests/flower_requirements.txt
+	@touch $@
+
+# vLLM, too: it pins what it uses, and brings gigabytes.
+$(VENV)/.installed-vllm: tests/vllm_requirements.txt $(VENV)/.installed
+	$(PYTHON) -m venv $(VENV)/vllm
+	$(VENV)/vllm/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(VENV)/vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/vllm_requirements.txt
+	$(VENV)/vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@

@@ -149,3 +149,9 @@ def failing(status: int, message: str = "so it is", headers: dict[str, str] | No
 def saying(content: Any, headers: dict[str, str] | None = None) -> Behaviour:
     """Says the same whatever is asked."""
     return lambda talk, body: talk.reply(200, content, headers)
+
+
+def completion(content: Any, ending: object = "stop") -> Body:
+    """A chat completion with one choice."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": ending}
+    return {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}

@@ -2,14 +2,17 @@
 
 import sys
 import time
+from email.utils import formatdate
 
 import numpy as np
 import pytest
+from httpx import Response
 
 from fedllm_bench.endpoint import Endpoint, EndpointError, answers, chat, chat_one, embed, from_environment
 from fedllm_bench.errors import FedLLMError
 from fedllm_bench.examples import Turn
-from served import closing, failing, hanging, saying, served, slowly, vector_of, well
+from fedllm_bench.patience import _pause
+from served import Body, Talk, closing, failing, hanging, saying, served, slowly, vector_of, well
 
 KEY = "sk-very-secret-1234567890"
 TEXTS = [f"text number {number}" + "x" * number for number in range(10)]
@@ -99,6 +102,40 @@ def test_a_failure_that_passes_is_not_told(first) -> None:  # type: ignore[no-un
     assert len(server.log.requests) == 2
 
 
+def test_a_server_that_drips_is_given_up() -> None:
+    def dripping(talk: Talk, body: Body) -> None:
+        talk.send_response(200)
+        talk.end_headers()
+        while not talk.server.log.over.wait(0.1):
+            talk.wfile.write(b" ")
+            talk.wfile.flush()
+
+    began = time.monotonic()
+    with served(dripping) as server, pytest.raises(EndpointError, match=r"not done, for 0\.4 s"):
+        embed(to(server, timeout=0.4), TEXTS[:1], "ada")
+    assert time.monotonic() - began < 3
+
+
+def test_an_answer_that_cannot_be_read_is_asked_for_twice_more_at_most() -> None:
+    with served(saying({"hello": 1})) as server, pytest.raises(EndpointError, match="something else"):
+        embed(to(server, retries=5), TEXTS[:1], "ada")
+    assert len(server.log.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("named", "least", "most"),
+    [("7", 7, 7), ("121", 120, 120), ("inf", 3, 4), ("-1", 3, 4), ("soon", 3, 4), (None, 3, 4)],
+)
+def test_a_request_waits_as_the_server_says_or_longer_each_time(named: str | None, least: float, most: float) -> None:
+    assert least <= _pause(Response(429, headers={} if named is None else {"Retry-After": named}), 3) <= most
+
+
+def test_a_request_waits_until_the_date_that_the_server_says() -> None:
+    date = formatdate(time.time() + 30, usegmt=True)
+    assert 20 < _pause(Response(503, headers={"Retry-After": date}), 0) <= 31
+    assert _pause(Response(503, headers={"Retry-After": formatdate(0, usegmt=True)}), 0) <= 0.5
+
+
 def test_the_first_failure_stops_the_rest() -> None:
     arrived: list[int] = []
     with served(well, failing(400), slowly) as server, pytest.raises(EndpointError):
@@ -122,7 +159,7 @@ FAILURES = [
     ("418", failing(418), r"refuses \(418", "see what the server says"),
     ("429", failing(429, headers={"Retry-After": "300"}), "still too busy", "check your quota"),
     ("500", failing(500), r"fails \(500", "try again later"),
-    ("hanging", hanging, r"was silent for 0\.3 s, 1 times", "not overloaded"),
+    ("hanging", hanging, r"was silent, or not done, for 0\.3 s, 1 times", "not overloaded"),
     ("closing", closing, "cannot be reached, or hangs up", "OPENAI_BASE_URL"),
     ("no-json", saying('{"data": [', {}), "answers with something else", "/v1"),
     ("a-page", saying("<html>hello</html>", {"Content-Type": "text/html"}), "answers with something else", "/v1"),
@@ -140,7 +177,7 @@ FAILURES = [
 )
 def test_a_failure_names_the_server_and_the_way_out(behaviour, words: str, hint: str) -> None:  # type: ignore[no-untyped-def]
     with served(behaviour) as server, pytest.raises(EndpointError, match=words) as caught:
-        embed(to(server, timeout=0.3), TEXTS[:1], "ada")
+        embed(to(server, timeout=0.3 if behaviour is hanging else 5.0), TEXTS[:1], "ada")
     assert server.address in caught.value.message
     assert hint in str(caught.value.hint)
     assert KEY not in str(caught.value)

@@ -12,8 +12,9 @@ import pytest
 from fedllm_bench.endpoint import Endpoint, EndpointError
 from fedllm_bench.errors import DataError
 from fedllm_bench.evaluate.judging.agreement import agreement
-from fedllm_bench.evaluate.judging.judge import EndpointJudge, RuleJudge, ScriptedJudge
+from fedllm_bench.evaluate.judging.judge import EndpointJudge
 from fedllm_bench.evaluate.judging.judged import Budget, Forecast, judged
+from fedllm_bench.evaluate.judging.other_judges import RuleJudge, ScriptedJudge
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric, own_rubric, read_rubric
 from fedllm_bench.evaluate.judging.verdict import score_of
 from fedllm_bench.evaluate.questions import Answer, Question
@@ -282,6 +283,16 @@ def test_a_script_says_what_it_is_told_to(tmp_path: Path) -> None:
     script.write_text(json.dumps({"rubric": "vicuna", "question": "1", "reply": "[[9]]"}) + "\n")
     found = judged(ScriptedJudge(script), VICUNA, items(2), tmp_path)
     assert [each.score for each in found] == [None, 9]
+
+
+def test_a_script_tells_questions_of_equal_words_apart(tmp_path: Path) -> None:
+    script = tmp_path / "replies.jsonl"
+    rows = [{"rubric": "vicuna", "question": str(at), "reply": f"[[{reply}]]"} for at, reply in enumerate([3, 9])]
+    script.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    same = [
+        JudgeItem(Question(str(at), ("Why?",)), Answer(str(at), ("So.",), (True,), (1,), (False,))) for at in range(2)
+    ]
+    assert [each.score for each in judged(ScriptedJudge(script), VICUNA, same, tmp_path)] == [3, 9]
 
 
 def test_agreement_of_two_judges_is_that_of_the_textbook() -> None:

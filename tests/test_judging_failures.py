@@ -10,11 +10,13 @@ import pytest
 from fedllm_bench.endpoint import Endpoint, EndpointError
 from fedllm_bench.errors import DataError
 from fedllm_bench.evaluate.judging.budget import Budget
-from fedllm_bench.evaluate.judging.judge import EndpointJudge, ScriptedJudge
+from fedllm_bench.evaluate.judging.judge import EndpointJudge
 from fedllm_bench.evaluate.judging.judged import judged
+from fedllm_bench.evaluate.judging.other_judges import ScriptedJudge
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, own_rubric
 from fedllm_bench.evaluate.questions import Answer, Question
-from served import Behaviour, Body, Served, Talk, failing, served
+from served import Behaviour, Body, Served, Talk, completion, failing, served
+from served import saying as sending
 
 VICUNA = own_rubric("vicuna")
 
@@ -26,12 +28,8 @@ def items(count: int) -> list[JudgeItem]:
     ]
 
 
-def saying(text: str) -> Behaviour:
-    def behave(talk: Talk, body: Body) -> None:
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        talk.reply(200, {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]})
-
-    return behave
+def saying(content: object, ending: object = "stop") -> Behaviour:
+    return lambda talk, body: talk.reply(200, completion(content, ending))
 
 
 def only_for(answer: str, bad: Behaviour, otherwise: Behaviour) -> Behaviour:
@@ -69,6 +67,106 @@ def test_a_text_that_is_refused_is_unscored_for_the_servers_reason_and_asked_for
         assert len(server.log.requests) == 3
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refusal_is_kept(status: int, tmp_path: Path) -> None:
+    with served(only_for("answer 1.", failing(status, "too long"), saying("[[5]]"))) as server:
+        first = judged(at(server), VICUNA, items(3), tmp_path)
+        assert [each.score for each in first] == [5, None, 5] and len(server.log.requests) == 3
+        assert judged(at(server), VICUNA, items(3), tmp_path) == first and len(server.log.requests) == 3
+
+
+@pytest.mark.parametrize("ending", ["stop", "length", "content_filter"])
+def test_an_empty_reply_is_kept(ending: str, tmp_path: Path) -> None:
+    def first_empty(talk: Talk, body: Body) -> None:
+        empty = len(body["messages"]) == 2 or "answer 1." in body["messages"][1]["content"]
+        (saying(None if empty else "[[5]]", ending if empty else "stop"))(talk, body)
+
+    with served(first_empty) as server:
+        found = judged(at(server), VICUNA, items(3), tmp_path)
+        assert [each.score for each in found] == [5, None, 5] and len(server.log.requests) == 6
+        assert judged(at(server), VICUNA, items(3), tmp_path) == found and len(server.log.requests) == 6
+
+
+def test_an_empty_reply_for_no_reason_is_asked_for_again_another_time(tmp_path: Path) -> None:
+    with served(saying("", None), saying("", None), saying("[[5]]")) as server:
+        assert judged(at(server), VICUNA, items(1), tmp_path)[0].score is None
+        assert judged(at(server), VICUNA, items(1), tmp_path)[0].score == 5
+
+
+def test_a_reply_that_was_cut_scores_by_no_unfinished_line_even_from_the_cache(tmp_path: Path) -> None:
+    with served(saying("Good.\nRating: 1", "length"), saying("[[7]]\nIt", "length")) as server:
+        for _ in range(2):
+            (found,) = judged(at(server), VICUNA, items(1), tmp_path)
+            assert found.score == 7 and found.raw == ("Good.\nRating: 1", "[[7]]\nIt")
+        assert len(server.log.requests) == 2
+    with served(saying("[[1", "length")) as server:
+        (found,) = judged(at(server), VICUNA, items(1), tmp_path)
+        assert found.score is None and "cut" in found.unscored
+
+
+def test_a_judge_that_repeats_its_reminder_scores_nothing(tmp_path: Path) -> None:
+    def parrot(talk: Talk, body: Body) -> None:
+        saying(f"I do not know.\n{body['messages'][-1]['content']}")(talk, body)
+
+    with served(parrot) as server:
+        assert [each.score for each in judged(at(server), VICUNA, items(2), tmp_path)] == [None, None]
+        assert len(server.log.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [saying(10), saying([{"type": "text", "text": "[[10]]"}]), saying({"a": 1}), sending({"choices": {}})],
+    ids=["number", "parts", "object", "no list"],
+)
+def test_a_reply_that_is_no_text_is_asked_for_again_and_not_kept(odd: Behaviour, tmp_path: Path) -> None:
+    with served(odd, saying("[[3]]")) as server:
+        assert judged(at(server, retries=1), VICUNA, items(1), tmp_path)[0].score == 3
+    with served(odd) as server:
+        for _ in range(2):
+            with pytest.raises(EndpointError, match="something else than the protocol says"):
+                judged(at(server), VICUNA, items(1), tmp_path)
+
+
+def test_half_a_letter_in_a_reply_is_kept_as_a_question_mark(tmp_path: Path) -> None:
+    with served(saying("[[5]] \ud800")) as server:
+        for _ in range(2):
+            (found,) = judged(at(server), VICUNA, items(1), tmp_path)
+            assert found.score == 5 and found.raw == ("[[5]] ?",)
+        assert len(server.log.requests) == 1
+
+
+def test_half_a_letter_in_a_refusal_or_a_script_is_kept_as_a_question_mark(tmp_path: Path) -> None:
+    with served(failing(400, "no \ud800")) as server:
+        assert judged(at(server), VICUNA, items(1), tmp_path)[0].unscored.endswith("(400: no ?)")
+    script = tmp_path / "replies.jsonl"
+    script.write_text(json.dumps({"rubric": "vicuna", "question": "0", "reply": "[[9]] \ud800"}))
+    assert judged(ScriptedJudge(script), VICUNA, items(1), tmp_path)[0].raw == ("[[9]] ?",)
+
+
+def test_an_answer_that_is_nested_without_end_is_told(tmp_path: Path) -> None:
+    with served(sending("[" * 200_000)) as server, pytest.raises(EndpointError, match="something else"):
+        judged(at(server), VICUNA, items(1), tmp_path)
+
+
+def test_the_replies_of_an_earlier_version_are_still_there(tmp_path: Path) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    with served(saying("[[5]]")) as server:
+        judged(at(server), VICUNA, items(1), tmp_path)
+        with closing(sqlite3.connect(tmp_path / "judgements.sqlite", isolation_level=None)) as table:
+            table.execute("DROP TABLE ending")
+        assert judged(at(server), VICUNA, items(1), tmp_path)[0].score == 5 and len(server.log.requests) == 1
+
+
+def test_an_error_with_an_odd_parameter_is_a_refusal_like_others(tmp_path: Path) -> None:
+    def listing(talk: Talk, body: Body) -> None:
+        talk.reply(400, {"error": {"message": "no", "type": "x", "param": ["messages"], "code": None}})
+
+    with served(listing) as server:
+        assert judged(at(server), VICUNA, items(1), tmp_path)[0].unscored.endswith("(400: no)")
+
+
 def test_settings_that_a_model_does_not_take_stop_the_judge(tmp_path: Path) -> None:
     def strict(talk: Talk, body: Body) -> None:
         error = {"message": "only 1 is supported", "type": "x", "param": "temperature", "code": "unsupported_value"}
@@ -78,10 +176,14 @@ def test_settings_that_a_model_does_not_take_stop_the_judge(tmp_path: Path) -> N
         judged(at(server), VICUNA, items(3), tmp_path)
 
 
-def test_newer_models_are_told_the_most_tokens_in_their_own_word(tmp_path: Path) -> None:
+UNSUPPORTED = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+
+
+@pytest.mark.parametrize(("message", "param"), [("unsupported", "max_tokens"), (UNSUPPORTED, None)])
+def test_newer_models_are_told_the_most_tokens_in_their_own_word(message: str, param: str, tmp_path: Path) -> None:
     def newer(talk: Talk, body: Body) -> None:
         if "max_tokens" in body:
-            error = {"message": "unsupported", "type": "x", "param": "max_tokens", "code": "unsupported_parameter"}
+            error = {"message": message, "type": "x", "param": param, "code": "unsupported_parameter"}
             talk.reply(400, {"error": error})
         else:
             saying("[[6]]")(talk, body)
@@ -90,6 +192,13 @@ def test_newer_models_are_told_the_most_tokens_in_their_own_word(tmp_path: Path)
         found = judged(at(server, max_tokens=77), VICUNA, items(3), tmp_path)
         assert [each.score for each in found] == [6, 6, 6] and len(server.log.requests) == 4
         assert server.log.requests[-1][1]["max_completion_tokens"] == 77
+
+
+def test_a_text_that_leaves_no_room_for_a_reply_does_not_change_the_word(tmp_path: Path) -> None:
+    message = "'max_tokens' or 'max_completion_tokens' is too large: 1024. This model's maximum context length is 2048"
+    with served(only_for("answer 0.", failing(400, message), saying("[[6]]"))) as server:
+        assert [each.score for each in judged(at(server), VICUNA, items(2), tmp_path)] == [None, 6]
+        assert "max_tokens" in server.log.requests[-1][1]
 
 
 def test_the_second_asking_is_paid_from_the_same_budget(tmp_path: Path) -> None:
@@ -116,8 +225,8 @@ def test_processes_share_the_replies_at_the_same_time(tmp_path: Path) -> None:
     )
     with served(saying("[[5]]")) as server:
         arguments = [server.address, str(tmp_path), str(Path(__file__).parent)]
-        many = [subprocess.Popen([sys.executable, "-c", program, *arguments]) for _ in range(3)]
-        assert [process.wait(120) for process in many] == [0, 0, 0]
+        many = [subprocess.Popen([sys.executable, "-c", program, *arguments]) for _ in range(2)]
+        assert [process.wait(120) for process in many] == [0, 0]
         before = len(server.log.requests)
         judge = EndpointJudge(Endpoint(server.address, "x"), "m")
         assert {each.score for each in judged(judge, VICUNA, items(60), tmp_path)} == {5}

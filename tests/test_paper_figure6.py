@@ -9,8 +9,8 @@ from command import Command
 from fedllm_bench import records
 from fedllm_bench.analysis.frames import read_runs
 from fedllm_bench.analysis.paper_figure6 import LOSS, points
-from run_folders import experiment
-from scored_runs import write_scored
+from run_folders import experiment, write_run
+from scored_runs import SETTINGS, write_scored
 
 
 @pytest.fixture
@@ -27,6 +27,13 @@ def noisy(tmp_path: Path) -> Path:
     write_scored(above, experiment(), 0.2, ["mt-bench"])
     write_scored(above, experiment(algorithm={"name": "local"}, data={"client_samples": 813}), -1.0, ["mt-bench"])
     return above
+
+
+def with_noise(above: Path, skill: float, epsilon: float = 1.0, **more: Any) -> Path:
+    options = {"epsilon": epsilon, "delta": 1e-4}
+    settings = more.pop("settings", SETTINGS)
+    run = experiment(channel=[{"name": "paper-noise", "options": options}], **more)
+    return write_scored(above, run, skill, ["mt-bench"], settings=settings)
 
 
 def spent(run: Path, **privacy: Any) -> None:
@@ -72,3 +79,38 @@ def test_what_cannot_be_drawn_is_bad_input(
     done = fedllm("figure", "6", noisy, "--metric", metric, "--out", tmp_path / "none")
     assert done.code == 2 and said in done.err and "hint:" in done.err
     assert not (tmp_path / "none").exists()
+
+
+def test_settings_besides_noise_are_points_of_their_own(tmp_path: Path) -> None:
+    with_noise(tmp_path, -1.0)
+    with_noise(tmp_path, 3.0, local={"lr": 1e-3})
+    found = points(read_runs([tmp_path]), "mt-bench-1")
+    assert [(point.epsilon, point.name) for point in found] == [(1.0, "FedAvg lr=0.0002"), (1.0, "FedAvg lr=0.001")]
+    assert found[1].value.mean > found[0].value.mean + 2
+
+
+def test_seeds_of_one_noise_are_one_point(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        with_noise(tmp_path, 0.0, seed=seed)
+    assert len(points(read_runs([tmp_path]), "mt-bench-1")) == 1
+
+
+@pytest.mark.parametrize(("other", "said"), [({"judge": "endpoint:b"}, "different judges"), ({"limit": 5}, "(limit)")])
+def test_points_that_do_not_go_together_are_refused(
+    fedllm: Command, tmp_path: Path, other: dict[str, Any], said: str
+) -> None:
+    run = with_noise(tmp_path, 0.0, 0.1)
+    with_noise(tmp_path, 0.0, 1.0, settings={**SETTINGS, **other})
+    done = fedllm("figure", "6", tmp_path, "--out", tmp_path / "none")
+    assert done.code == 2 and said in done.err
+    assert f"hint: fedllm-bench eval {run}" in done.err and "--suite mt-bench --judge endpoint:MODEL" in done.err
+    assert fedllm("figure", "6", tmp_path, "--metric", "loss", "--out", tmp_path / "loss").code == 0
+
+
+def test_held_out_loss_is_drawn_where_runs_with_noise_have_no_scores(fedllm: Command, tmp_path: Path) -> None:
+    write_scored(tmp_path, experiment(), 0.0, ["mt-bench"])
+    channel = [{"name": "paper-noise", "options": {"epsilon": 1.0, "delta": 1e-4}}]
+    write_run(tmp_path, experiment(channel=channel), clients=4)
+    assert fedllm("figure", "6", tmp_path, "--out", tmp_path / "figures").code == 0
+    asked = fedllm("figure", "6", tmp_path, "--metric", "mt-bench-1", "--out", tmp_path / "none")
+    assert asked.code == 2 and "--metric loss" in asked.err

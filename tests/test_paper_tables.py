@@ -152,7 +152,7 @@ def test_a_missing_benchmark_is_a_dash_with_the_command_that_fills_it(fedllm: Co
     assert {row["method"]: row["mmlu"]["mean"] for row in content["rows"]}["FedAvg"] is None
     commands = [way["command"] for way in content["fill"]]
     suites = " ".join(f"--suite {name}" for name in ("mt-bench", "ref-judge", "humaneval", "mmlu"))
-    assert f"fedllm-bench eval {run} {suites}" in commands
+    assert f"fedllm-bench eval {run} {suites} --judge endpoint:MODEL" in commands
     assert "fedllm-bench run experiments/paper/table3.toml" in commands
 
 
@@ -253,7 +253,7 @@ def test_table_2_has_a_row_for_the_client_of_each_language(fedllm: Command, tmp_
 def test_languages_may_be_codes_or_names(fedllm: Command, tmp_path: Path) -> None:
     run = write_run(tmp_path / "mine", experiment())
     tongues = ("arb", "Standard Arabic", "Standard_Arabic", "ar-EG", "zh-Hans", "en")
-    items = tuple(ItemScore("ref-judge", str(n), float(n), language=each) for n, each in enumerate(tongues))
+    items = tuple(ItemScore("ref-judge", str(n), 1.0 + n, language=each) for n, each in enumerate(tongues))
     write_scores(run, Scores("ref-judge", items, SETTINGS))
     row = rows_of(fedllm, "2", run)["FedAvg"]
     assert [row[code]["n"] for code in ("ar", "zh", "en", "fr")] == [4, 1, 1, 0]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = [
     "Metric",
     "Scores",
     "base_folder",
+    "bounds_of",
     "harness_benchmark",
     "harness_metric",
     "metric_of",
@@ -189,7 +190,7 @@ class Scores:
     Args:
         benchmark: its name.
         items: every item by every metric.
-        settings: what decides the numbers: seed, limit, judge, rubric, sampling.
+        settings: what decides the numbers: seed, limit, judge, rubric and its scale, sampling.
         missing: why there is nothing, where the benchmark could not run; empty otherwise.
         hint: the way out of that.
     """
@@ -201,12 +202,20 @@ class Scores:
     hint: str = ""
 
 
+def bounds_of(metric: Metric, settings: Mapping[str, Any]) -> tuple[float, float]:
+    """Lowest and highest number that tables can show: the rubric's where a judge scores by one of the user's own."""
+    if not (metric.judged and "scale" in settings):
+        return metric.bounds
+    low, high = settings["scale"]
+    return float(low) * metric.factor, float(high) * metric.factor
+
+
 def write_scores(folder: Path, scores: Scores) -> Path:
     """Write `scores/<benchmark>.jsonl` below a model's folder in one step: settings in the first line, then items."""
     path = folder / "scores" / f"{scores.benchmark}.jsonl"
     head = {name: getattr(scores, name) for name in ("benchmark", "settings", "missing", "hint")}
     with replacing(path) as scratch:
-        records.append(scratch, head, *(asdict(item) for item in scores.items))
+        records.append(scratch, {**head, "count": len(scores.items)}, *(asdict(item) for item in scores.items))
     return path
 
 
@@ -214,15 +223,52 @@ def read_scores(folder: Path) -> dict[str, Scores]:
     """The scores of a model's folder by benchmark; empty where nothing was evaluated.
 
     Raises:
-        RunError: a file is broken; named.
+        RunError: a file is broken or cut, or holds what cannot be a score; named.
     """
-    return {scores.benchmark: scores for scores in _read(sorted((folder / "scores").glob("*.jsonl")))}
+    return {scores.benchmark: scores for scores in map(_read, sorted((folder / "scores").glob("*.jsonl")))}
 
 
-def _read(paths: Iterable[Path]) -> Iterator[Scores]:
-    for path in paths:
-        try:
-            head, *items = records.read(path)
-            yield Scores(**head, items=tuple(ItemScore(**item) for item in items))
-        except (TypeError, ValueError) as error:
-            raise RunError(f"{path} holds no scores ({error})", "remove it and run eval again") from error
+SLACK = 1e-3  # a cosine of float32 may be 1.0000001
+
+
+def _read(path: Path) -> Scores:
+    try:
+        return _whole(path)
+    except (AttributeError, TypeError, ValueError, RunError) as error:
+        raise RunError(f"{path} holds no scores ({error})", "remove it and run eval again") from error
+
+
+def _whole(path: Path) -> Scores:
+    """A file in which nothing is wrong; what is stands in the error."""
+    if not path.read_bytes().endswith(b"\n"):
+        raise ValueError("its end is cut off")
+    head, *rows = records.read(path)
+    count = head.pop("count", len(rows))  # files of before it was kept have none
+    if count != len(rows):
+        raise ValueError(f"{len(rows)} items of {count}")
+    found = Scores(**head, items=tuple(ItemScore(**row) for row in rows))
+    if found.benchmark != path.stem:
+        raise ValueError(f"it is of {found.benchmark!r}")
+    if not isinstance(found.settings, Mapping):
+        raise TypeError("its settings are no table")
+    if len({(item.metric, item.item) for item in found.items}) < len(rows):
+        raise ValueError("an item stands in it twice")
+    for item in found.items:
+        _check(item, found)
+    return found
+
+
+def _check(item: ItemScore, scores: Scores) -> None:
+    """Refuse what a mean would turn into a number."""
+    if not isinstance(item.item, str):
+        raise TypeError(f"item {item.item!r} is no name")
+    metric = metric_of(item.metric)
+    if metric.benchmark != scores.benchmark:
+        raise ValueError(f"{item.metric} is no metric of {scores.benchmark}")
+    if item.score is None:
+        return
+    if isinstance(item.score, bool) or not isinstance(item.score, int | float) or not math.isfinite(item.score):
+        raise ValueError(f"item {item.item}: {item.score!r} is no score")
+    low, high = bounds_of(metric, scores.settings)
+    if not low - SLACK <= item.score * metric.factor <= high + SLACK:
+        raise ValueError(f"item {item.item}: {item.score!r} is outside of {low:g} to {high:g}")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,12 +15,23 @@ from numpy.typing import NDArray
 from fedllm_bench.errors import FedLLMError
 from fedllm_bench.examples import Turn
 from fedllm_bench.extras import needed
+from fedllm_bench.patience import UNREADABLE, patiently
 from fedllm_bench.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Ask", "Endpoint", "EndpointError", "answers", "chat", "chat_one", "embed", "from_environment", "said"]
+__all__ = [
+    "Ask",
+    "Endpoint",
+    "EndpointError",
+    "answers",
+    "chat",
+    "chat_one",
+    "embed",
+    "from_environment",
+    "said",
+]
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -36,16 +48,16 @@ class EndpointError(FedLLMError):
 class Endpoint:
     """A server that speaks OpenAI's protocol.
 
-    A request that meets a lost connection, a time-out, "too many requests" (429) or a failure of the server (5xx) is
-    repeated: after the time that the server names (`Retry-After`, up to two minutes), or else after 0.5 s, 1 s, 2 s and
-    so on up to 8 s, each shortened by up to a quarter at random.
+    A request that meets a lost connection, a time-out, "too many requests" (429), a failure of the server (5xx) or half
+    an answer is repeated: after the time that the server names (`Retry-After`; two minutes at most), or else after
+    0.5 s, 1 s, 2 s and so on up to 8 s, each shortened by up to a quarter at random. Redirections are not followed.
 
     Args:
         base_url: its address, up to and with `/v1`.
         key: sent as the bearer token.
         concurrency: requests under way at once.
-        retries: repetitions of a request.
-        timeout: seconds without a byte from the server.
+        retries: repetitions of a request; of one whose answer cannot be read, two at most, since it may be billed.
+        timeout: seconds without a byte from the server, and for a whole answer.
     """
 
     base_url: str
@@ -96,7 +108,8 @@ def answers(
     Args:
         endpoint: the server.
         requests: of any kind that `ask` understands.
-        ask: sends one request by the client it is given; its errors become `EndpointError`s.
+        ask: sends one request by the client it is given, and again where that fails; its errors become
+            `EndpointError`s.
         progress: counts the answers.
         what: is asked for, in the plural.
         arrived: called with a request's position and its answer as soon as that is there, to keep it.
@@ -111,7 +124,11 @@ def answers(
 
     async def run() -> None:
         client = openai.AsyncOpenAI(
-            base_url=endpoint.base_url, api_key=endpoint.key, timeout=endpoint.timeout, max_retries=endpoint.retries
+            base_url=endpoint.base_url,
+            api_key=endpoint.key,
+            timeout=endpoint.timeout,
+            max_retries=0,  # `patiently` does, where callers can count what is sent
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=endpoint.timeout),
         )
         queue = iter(enumerate(requests))
 
@@ -119,7 +136,7 @@ def answers(
             for position, request in queue:
                 try:
                     with _told(endpoint):
-                        answer = await ask(client, request)
+                        answer = await patiently(partial(ask, client, request), endpoint.retries, endpoint.timeout)
                 except EndpointError as error:
                     failed.append(error)
                     if len(failed) > forgiven:
@@ -228,9 +245,9 @@ def _told(endpoint: Endpoint) -> Iterator[None]:
         yield
     except openai.APIStatusError as error:
         raise _refused(endpoint, error.status_code, said(error, endpoint)) from error
-    except openai.APITimeoutError as error:
+    except (openai.APITimeoutError, TimeoutError) as error:
         raise EndpointError(
-            f"{endpoint.server} was silent for {endpoint.timeout:g} s, {endpoint.retries + 1} times",
+            f"{endpoint.server} was silent, or not done, for {endpoint.timeout:g} s, {endpoint.retries + 1} times",
             "check that the server runs and is not overloaded",
         ) from error
     except openai.APIConnectionError as error:
@@ -239,7 +256,7 @@ def _told(endpoint: Endpoint) -> Iterator[None]:
             f"{endpoint.server} cannot be reached, or hangs up ({reason})",
             "check the address in OPENAI_BASE_URL, and that the server runs",
         ) from error
-    except (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+    except (openai.OpenAIError, *UNREADABLE) as error:
         raise EndpointError(
             f"{endpoint.server} answers with something else than the protocol says ({error})",
             "check that OPENAI_BASE_URL ends where the protocol begins, usually in /v1",
@@ -260,6 +277,10 @@ _STATUS = {
 
 
 def _refused(endpoint: Endpoint, status: int, said: str) -> EndpointError:
+    if 300 <= status < 400:
+        return EndpointError(
+            f"{endpoint.server} has moved ({status}: {said})", "put the address where it is now into OPENAI_BASE_URL"
+        )
     server_failed = ("fails", "try again later; what is there is kept")
     words, hint = _STATUS.get(status, server_failed if status >= 500 else ("refuses", "see what the server says"))
     return EndpointError(f"{endpoint.server} {words} ({status}: {said})", hint)

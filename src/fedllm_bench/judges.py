@@ -7,7 +7,8 @@ from pathlib import Path
 from fedllm_bench.endpoint import from_environment
 from fedllm_bench.errors import FedLLMError
 from fedllm_bench.evaluate.benchmarks.advbench import refusal_phrases
-from fedllm_bench.evaluate.judging.judge import EndpointJudge, Judge, LocalJudge, RuleJudge, ScriptedJudge
+from fedllm_bench.evaluate.judging.judge import Arrived, EndpointJudge, Judge, Reply
+from fedllm_bench.evaluate.judging.other_judges import LocalJudge, RuleJudge, ScriptedJudge
 from fedllm_bench.examples import Turn
 from fedllm_bench.model.base import load_model
 from fedllm_bench.model.generate import Prompt, batches, generate, stop_ids
@@ -52,9 +53,7 @@ def _endpoint(settings: JudgeSettings, progress: Progress) -> Judge:
 def _local(settings: JudgeSettings, progress: Progress) -> Judge:
     base = _named(settings, "local:smollm2-135m")
 
-    def answer(
-        conversations: Sequence[Sequence[Turn]], arrived: Callable[[int, str], None], progress: Progress
-    ) -> None:
+    def answer(conversations: Sequence[Sequence[Turn]], arrived: Arrived, progress: Progress) -> None:
         model = load_model(base, NO_ADAPTER, dtype="auto", device="auto")
         codec = Codec(model.tokenizer, "native", 1 << 20)
         stops, how = stop_ids(model, codec), Sampling(settings.temperature, settings.max_tokens)
@@ -65,7 +64,8 @@ def _local(settings: JudgeSettings, progress: Progress) -> Judge:
             for chosen in batches(prompts):
                 made = generate(model, [prompts[at] for at in chosen], stops, settings.seed or 0)
                 for at, reply in zip(chosen, made, strict=True):
-                    arrived(at, model.tokenizer.decode(list(reply.ids), skip_special_tokens=True).strip())
+                    text = model.tokenizer.decode(list(reply.ids), skip_special_tokens=True).strip()
+                    arrived(at, Reply(text, "whole" if reply.stopped else "cut"))
                 task.advance(len(chosen))
 
     identity = f"{fingerprint(resolve(base))} {settings.temperature} {settings.seed} {settings.max_tokens}"

@@ -1,14 +1,15 @@
 """A model of this machine behind OpenAI's protocol: what stands in for a judge's server where there is none."""
 
 import json
+import math
 import queue
 import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, get_args
 
-from fedllm_bench.examples import Turn
+from fedllm_bench.examples import Role, Turn
 from fedllm_bench.model.base import LanguageModel, load_model
 from fedllm_bench.model.generate import Prompt, batches, generate, stop_ids
 from fedllm_bench.model.lora import LoraSpec
@@ -20,7 +21,7 @@ __all__ = ["Server"]
 
 GATHER = 0.05  # seconds in which requests are gathered to be answered together
 MOST = 512  # new tokens where a request does not say
-LARGEST = 10_000_000  # bytes of a request
+LARGEST = 10_000_000  # bytes of a request's content
 
 
 @dataclass
@@ -69,13 +70,23 @@ class Server(ThreadingHTTPServer):
                 time.sleep(GATHER)
                 while not self.waiting.empty():
                     gathered.append(self.waiting.get())
-                try:
-                    self._generate(gathered)
-                except Exception as error:  # one bad request must not end the server
+                if not self._done(gathered):  # one of them is bad, and must not harm the others
                     for request in gathered:
-                        request.failed = f"{type(error).__name__}: {error}"
+                        self._done([request])
                 for request in gathered:
                     request.done.set()
+
+    def _done(self, gathered: list[_Request]) -> bool:
+        """Whether they have been answered together; where not, each is told why."""
+        try:
+            self._generate(gathered)
+        except Exception as error:  # whatever it is, it must not end the server
+            for request in gathered:
+                request.failed = f"{type(error).__name__}: {error}"
+            return False
+        for request in gathered:
+            request.failed = ""
+        return True
 
     def _generate(self, gathered: list[_Request]) -> None:
         prompts = [Prompt(self._codec.prompt(each.turns), each.sampling, each.key) for each in gathered]
@@ -93,31 +104,42 @@ class _Talk(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together: apart, the body waits for the head to be acknowledged
+    timeout = 60  # seconds for the next byte of a request, or for the next request
     server: Server
 
     def do_POST(self) -> None:
         """A chat completion."""
-        if not self.path.endswith("/chat/completions"):
-            self._send(404, {"error": {"message": f"no such address: {self.path}"}})
-            return
         try:
-            length = min(int(self.headers.get("Content-Length", 0)), LARGEST)
-            request = _request(json.loads(self.rfile.read(length)))
-        except (ValueError, KeyError, TypeError) as error:
-            self._send(400, {"error": {"message": f"not a chat request: {error}"}})
-            return
+            body = self._body()
+            if not self.path.endswith("/chat/completions"):
+                return self._send(404, {"error": {"message": f"no such address: {self.path}"}})
+            request = _request(json.loads(body))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            return self._send(400, {"error": {"message": f"not a chat request: {error}"}})
         self.server.waiting.put(request)
         request.done.wait()
         if request.failed:
-            self._send(500, {"error": {"message": request.failed}})
-        else:
-            self._send(200, _completion(self.server.base, request))
+            return self._send(500, {"error": {"message": request.failed}})
+        return self._send(200, _completion(self.server.base, request))
+
+    def _body(self) -> bytes:
+        """What was sent; where its length cannot be, nothing is read, and the connection ends with the reply."""
+        goes_on, self.close_connection = not self.close_connection, True
+        length = int(self.headers.get("Content-Length") or "")
+        if not 0 <= length <= LARGEST:
+            raise ValueError(f"a content of {length} bytes; {LARGEST} is the most")
+        body = self.rfile.read(length)
+        self.close_connection = not goes_on
+        return body
 
     def _send(self, status: int, content: dict[str, Any]) -> None:
         payload = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(payload)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(payload)
 
@@ -126,9 +148,20 @@ class _Talk(BaseHTTPRequestHandler):
 
 
 def _request(body: dict[str, Any]) -> _Request:
-    turns = [Turn(message["role"], str(message["content"])) for message in body["messages"]]
-    sampling = Sampling(float(body.get("temperature") or 0.0), int(body.get("max_tokens") or MOST))
-    return _Request(turns, sampling, (int(body.get("seed") or 0), json.dumps(body["messages"])))
+    turns = [_turn(message["role"], message["content"]) for message in body["messages"]]
+    if not turns or turns[-1].role == "assistant":
+        raise ValueError("the last message is to be the user's")
+    temperature = float(body.get("temperature") or 0.0)
+    tokens = int(body.get("max_tokens") or body.get("max_completion_tokens") or MOST)
+    if not 0 <= temperature < math.inf or tokens < 1:
+        raise ValueError(f"temperature {temperature:g}, max_tokens {tokens}")
+    return _Request(turns, Sampling(temperature, tokens), (int(body.get("seed") or 0), json.dumps(body["messages"])))
+
+
+def _turn(role: Any, content: Any) -> Turn:
+    if role not in get_args(Role) or not isinstance(content, str):
+        raise ValueError(f"a message of {role!r}, with a content of {type(content).__name__}")
+    return Turn(role, content)
 
 
 def _completion(base: str, request: _Request) -> dict[str, Any]:

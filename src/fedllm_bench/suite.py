@@ -15,7 +15,7 @@ from fedllm_bench.clients import build_data
 from fedllm_bench.endpoint import EndpointError
 from fedllm_bench.errors import FedLLMError, ModelError, RunError
 from fedllm_bench.evaluate.bench import Bench, Embed, Options
-from fedllm_bench.evaluate.engine import Candidate, Engine, OwnWriter, Writer
+from fedllm_bench.evaluate.engine import Candidate, Engine, OwnWriter, Writer, WriterError
 from fedllm_bench.evaluate.table import Benchmark
 from fedllm_bench.evaluate.vllm_writer import VllmWriter
 from fedllm_bench.examples import FederatedDataset
@@ -85,8 +85,8 @@ def _evaluated(name: str, benchmark: Benchmark, bench: Bench) -> Iterator[tuple[
     """The scores of each candidate; of none where something is missing that the benchmark needs."""
     try:
         found = list(benchmark(bench))
-    except EndpointError:
-        raise  # the judge cannot go on: nothing is missing, and what has arrived is kept
+    except (EndpointError, WriterError):
+        raise  # the judge or the engine cannot go on: nothing is missing, and what has arrived is kept
     except FedLLMError as error:
         found = [Scores(name, missing=error.message, hint=error.hint or "") for _ in bench.candidates]
     yield from zip(bench.candidates, found, strict=True)

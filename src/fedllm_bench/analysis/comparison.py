@@ -9,8 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedllm_bench.analysis.stats import LEVEL, Interval
+from fedllm_bench.analysis.student import Means, spread
 
-__all__ = ["Difference", "Replicas", "Stability", "difference", "holm", "mean", "score_interval", "stability"]
+__all__ = [
+    "Difference",
+    "Replicas",
+    "Stability",
+    "difference",
+    "holm",
+    "mean",
+    "score_interval",
+    "stability",
+]
 
 RESAMPLES = 5000
 CHUNK = 1 << 21  # drawn counts held in memory at a time
@@ -44,12 +54,14 @@ class Stability:
         first_share: share of resamples in which no other is better.
         order_share: share of resamples that have all methods in the order found.
         tau: mean of Kendall's tau between the order found and that of a resample; equal methods have no order.
+        n: items that all methods have: what the order is drawn anew from.
     """
 
     first: str
     first_share: float
     order_share: float
     tau: float
+    n: int
 
 
 def mean(parts: Sequence[Replicas]) -> float:
@@ -68,9 +80,9 @@ def score_interval(parts: Sequence[Replicas]) -> Interval:
     """The mean with its 95% percentile bootstrap interval over items and over replicas.
 
     Items are drawn with replacement, the same for all replicas, which answered the same items; replicas are drawn
-    besides (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007). With R replicas their deviations are
-    stretched by sqrt(R / (R - 1)), without which the bootstrap of a few seeds is too narrow; a single one says
-    nothing about others.
+    besides (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007). The deviations of n items are
+    stretched by sqrt(n / (n - 1)), and those of R replicas by sqrt(R / (R - 1)), without which the bootstrap of a few
+    is too narrow; a single one says nothing about others.
 
     Args:
         parts: see `mean`.
@@ -85,9 +97,9 @@ def score_interval(parts: Sequence[Replicas]) -> Interval:
 def difference(ours: Sequence[Replicas], theirs: Sequence[Replicas]) -> Difference | None:
     """Ours minus theirs on the items that both have; None where a part has no such item.
 
-    The interval is the paired bootstrap's: both see the same drawn items, and the same drawn seeds where they have the
-    same. p is the larger of two: of the permutation that swaps the two answers to an item at random, which is exact for
-    items but takes the seeds for given, and of the bootstrap's standard error, which counts seeds too.
+    The variance is the paired bootstrap's: both see the same drawn items, and the same drawn seeds where they have the
+    same; few seeds are made up for by Student's t (`student.spread`). p is the larger of two: of that t, and of the
+    permutation that swaps the two answers to an item at random, which is exact for items but takes seeds for given.
 
     Args:
         ours: see `mean`.
@@ -97,12 +109,12 @@ def difference(ours: Sequence[Replicas], theirs: Sequence[Replicas]) -> Differen
     if not pairs or any(not _items(mine) for mine, _ in pairs):
         return None
     found = mean([mine for mine, _ in pairs]) - mean([other for _, other in pairs])
-    draws = _joint(pairs)
+    ours_drawn, theirs_drawn = _joint(pairs)
     deltas = [_item_differences(mine, other) for mine, other in pairs]
-    by_seeds = _normal_p(found, float(np.std(draws[0] - draws[1])))
-    return Difference(
-        _interval(found, draws[0] - draws[1]), sum(map(len, deltas)), max(_permutation_p(deltas), by_seeds)
-    )
+    count = sum(map(len, deltas))
+    means = [(_by_replica(mine), _by_replica(other)) for mine, other in pairs]
+    firm = spread(float(np.var(ours_drawn - theirs_drawn)), count - len(pairs), means)
+    return Difference(firm.interval(found), count, max(_permutation_p(deltas), firm.p(found)))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -149,6 +161,7 @@ def stability(methods: Mapping[str, Sequence[Replicas]], higher_is_better: bool 
         float(np.mean(draws[best] >= draws.max(axis=0) - 1e-12)),
         float(np.mean((agree > 0).all(axis=0))),
         float(agree.mean()),
+        sum(len(_items(samples[0])) for samples in parts),
     )
 
 
@@ -187,13 +200,15 @@ def _drawn_means(table: Floats, generator: np.random.Generator) -> Floats:
     rows, counts = np.unique(np.hstack([np.where(known, table, 0.0), known]), axis=0, return_counts=True)
     values, mask = np.hsplit(rows, 2)
     plain = _replica_means(table)
+    stretch = math.sqrt(counts.sum() / max(1, counts.sum() - 1))
     at_once = max(1, CHUNK // len(rows))
     found: list[Floats] = []
     for start in range(0, RESAMPLES, at_once):
         drawn = generator.multinomial(counts.sum(), counts / counts.sum(), size=min(at_once, RESAMPLES - start))
         total, weight = drawn @ values, drawn @ mask
         # A replica none of whose items was drawn says what it says of all.
-        found.append(np.where(weight > 0, total / np.maximum(weight, 1), plain))
+        means = np.where(weight > 0, total / np.maximum(weight, 1), plain)
+        found.append(plain + stretch * (means - plain))
     return np.concatenate(found)
 
 
@@ -220,6 +235,11 @@ def _replica_means(table: Floats) -> Floats:
     known = ~np.isnan(table)
     means: Floats = np.where(known, table, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     return means
+
+
+def _by_replica(sample: Replicas) -> Means:
+    means = _replica_means(_table([sample], _items(sample)))
+    return dict(zip(sorted(sample), means.tolist(), strict=True))
 
 
 def _observed(table: Floats) -> list[float]:
@@ -267,12 +287,6 @@ def _permutation_p(deltas: Sequence[Floats]) -> float:
         flipped += signs @ sizes / len(delta)
     found = abs(sum(float(delta.mean()) for delta in deltas))
     return float((1 + np.count_nonzero(np.abs(flipped) >= found - 1e-9)) / (1 + RESAMPLES))
-
-
-def _normal_p(found: float, error: float) -> float:
-    if error == 0:
-        return 1.0 if found == 0 else 0.0
-    return math.erfc(abs(found) / error / math.sqrt(2))
 
 
 def _rounded(values: Floats) -> Floats:

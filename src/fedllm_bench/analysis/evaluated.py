@@ -1,8 +1,8 @@
 """Models of runs with what benchmarks say about them, and the numbers behind one cell of a table."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 from fedllm_bench.analysis.comparison import Replicas, mean, score_interval
 from fedllm_bench.analysis.frames import Run
 from fedllm_bench.analysis.stats import Interval
-from fedllm_bench.benchmark_scores import ItemScore, Metric, Scores, base_folder, metric_of, read_scores
+from fedllm_bench.analysis.student import SEEDLESS
+from fedllm_bench.analysis.terms import Judge, Terms, differing, judge_of, terms_of
+from fedllm_bench.benchmark_scores import ItemScore, Metric, Scores, base_folder, bounds_of, metric_of, read_scores
 
 __all__ = ["LANGUAGES", "Model", "Sample", "Slot", "base_models", "models", "same_tongue"]
 
@@ -47,7 +49,7 @@ class Model:
     def replica(self) -> str:
         """What it is one of several by: seed, and the client or group that trained alone."""
         if self.is_base:
-            return "base"
+            return SEEDLESS
         data = self.run.experiment["data"]
         chosen = [data.get(key) for key in ("client", "client_samples", "drawn", "group")]
         return " ".join([f"seed {self.run.seed}", *(str(value) for value in chosen if value is not None)])
@@ -63,17 +65,27 @@ def models(runs: Iterable[Run]) -> list[Model]:
 
 
 def base_models(runs: Iterable[Run]) -> list[Model]:
-    """The base models of runs, each once; those that lie in several folders by the first that has scores.
+    """The base models of runs, each once; one that lies in several folders has the scores of all, the first's first.
 
     Raises:
         RunError: a file of scores is broken; named.
     """
-    found: dict[str, Model] = {}
+    firsts: dict[Path, Run] = {}
     for run in runs:
         folder = base_folder(run.path, run.experiment)
-        if folder.name not in found or not found[folder.name].scores:
-            found[folder.name] = Model(run, folder, read_scores(folder), is_base=True)
+        if folder not in firsts or (run.complete and not firsts[folder].complete):
+            firsts[folder] = run  # a base is evaluated with a finished run
+    found: dict[str, Model] = {}
+    for folder, run in firsts.items():
+        model = Model(run, folder, read_scores(folder), is_base=True)
+        found[folder.name] = _joined(found[folder.name], model) if folder.name in found else model
     return list(found.values())
+
+
+def _joined(first: Model, second: Model) -> Model:
+    """The same model with the benchmarks of both; where both have one, the first's, unless that is missing."""
+    scored = {name: scores for name, scores in first.scores.items() if not scores.missing}
+    return replace(first if first.scores else second, scores={**first.scores, **second.scores, **scored})
 
 
 @dataclass(frozen=True)
@@ -94,10 +106,9 @@ class Sample:
     def replicas(self) -> Replicas:
         """Replica to item to score, of models that have a score."""
         found: dict[str, dict[str, float]] = {}
-        for model in self.models:
+        for model in self._scored:
             scores = {item.item: item.score for item in self._items(model) if item.score is not None}
-            if scores:
-                found[_free(model.replica, found)] = scores
+            found[_free(model.replica, found)] = scores
         return found
 
     @cached_property
@@ -108,40 +119,77 @@ class Sample:
 
     @property
     def lacking(self) -> list[Model]:
-        """Models that this benchmark was not run on, or had nothing to say of."""
-        return [model for model in self.models if not any(True for _ in self._items(model))]
+        """Models that eval would give a score: not evaluated, or not judged."""
+        return [model for model in self._without if model.run.complete]
 
     @property
-    def judges(self) -> frozenset[tuple[str, str]]:
+    def unfinished(self) -> list[Model]:
+        """Models of runs that have to be finished first."""
+        return [model for model in self._without if not model.run.complete]
+
+    @cached_property
+    def judges(self) -> frozenset[Judge]:
         """Who gave the scores, and by which rubric; empty where nobody judges."""
-        if not self.metric.judged:
-            return frozenset()
-        return frozenset(
-            (str(scores.settings["judge"]), str(scores.settings.get("rubric", "")))
-            for scores in self._scores
-            if scores.settings.get("judge") is not None
-        )
+        found = (judge_of(self._scores(model)) for model in self._scored) if self.metric.judged else ()
+        return frozenset(judge for judge in found if judge is not None)
+
+    @cached_property
+    def terms(self) -> frozenset[Terms]:
+        """What was asked how."""
+        return frozenset(terms_of(self.metric, self._scores(model), model.run.experiment) for model in self._scored)
+
+    @property
+    def mixed(self) -> str:
+        """Why its scores are no row of one method; empty where they are."""
+        if len(self.judges) > 1:
+            return "its runs are by different judges or rubrics"
+        if len(self.terms) > 1:
+            names = ", ".join(differing(self.terms))
+            return f"its runs answered different questions or under different settings ({names})"
+        return ""
+
+    @property
+    def known(self) -> bool:
+        """Whether its scores have a mean that says something."""
+        return bool(self.replicas) and not self.mixed
 
     @property
     def missing(self) -> dict[str, str]:
         """Why the benchmark has nothing, to the way out, as its files say."""
-        return {scores.missing: scores.hint for scores in self._scores if scores.missing}
+        found = map(self._scores, self.models)
+        return {scores.missing: scores.hint for scores in found if scores.missing}
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest number that the mean can be."""
+        found = [bounds_of(self.metric, self._scores(model).settings) for model in self._scored]
+        return min(low for low, _ in found), max(high for _, high in found)
 
     @property
     def n(self) -> int:
         """Different items that have a score."""
         return len(set().union(*self.replicas.values()))
 
-    @property
-    def _scores(self) -> list[Scores]:
-        found = (model.scores.get(self.metric.benchmark) for model in self.models)
-        return [scores for scores in found if scores is not None]
+    @cached_property
+    def _scored(self) -> list[Model]:
+        return [model for model in self.models if any(item.score is not None for item in self._items(model))]
 
-    def _items(self, model: Model) -> Iterable[ItemScore]:
-        scores = model.scores.get(self.metric.benchmark)
+    @property
+    def _without(self) -> Iterator[Model]:
+        """Models without a score, but for those whose file says why: who judges in vain, or cannot be run."""
+        for model in self.models:
+            scores = self._scores(model)
+            silent = self.metric.judged and scores.settings.get("judge") is None
+            if model not in self._scored and not scores.missing and (silent or not any(self._items(model))):
+                yield model
+
+    def _scores(self, model: Model) -> Scores:
+        return model.scores.get(self.metric.benchmark) or Scores(self.metric.benchmark)
+
+    def _items(self, model: Model) -> Iterator[ItemScore]:
         return (
             item
-            for item in (scores.items if scores else ())
+            for item in self._scores(model).items
             if item.metric == self.metric.name and (not self.language or same_tongue(item.language, self.language))
         )
 
@@ -170,21 +218,30 @@ class Slot:
 
     @property
     def known(self) -> bool:
-        """Whether every sample has a score."""
-        return bool(self.samples) and all(sample.replicas for sample in self.samples)
+        """Whether every sample has scores that go together."""
+        return bool(self.samples) and all(sample.known for sample in self.samples)
 
     @property
-    def judges(self) -> frozenset[tuple[str, str]]:
-        """Judges and rubrics of all samples."""
-        return frozenset().union(*(sample.judges for sample in self.samples))
+    def judges(self) -> tuple[frozenset[Judge], ...]:
+        """Of each sample."""
+        return tuple(sample.judges for sample in self.samples)
+
+    @property
+    def terms(self) -> tuple[frozenset[Terms], ...]:
+        """Of each sample."""
+        return tuple(sample.terms for sample in self.samples)
+
+    def is_like(self, other: "Slot") -> bool:
+        """Whether both are by the same judges, and answered the same under the same settings."""
+        return (self.judges, self.terms) == (other.judges, other.terms)
 
     def interval(self) -> Interval | None:
         """The mean with its interval, which ends where the scale does; None where a sample has no score."""
         if not self.known:
             return None
         found = score_interval(self.parts)
-        low = min(sample.metric.bounds[0] for sample in self.samples)
-        high = max(sample.metric.bounds[1] for sample in self.samples)
+        low = min(sample.bounds[0] for sample in self.samples)
+        high = max(sample.bounds[1] for sample in self.samples)
         return Interval(found.mean, max(found.low, low), min(found.high, high))
 
     def value(self) -> float | None:

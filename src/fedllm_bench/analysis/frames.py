@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from fedllm_bench import records
 from fedllm_bench.errors import RunError
 from fedllm_bench.store import RunFolder
 
-__all__ = ["Run", "Score", "mean_margin", "pooled", "read_run", "read_runs"]
+__all__ = ["Run", "Score", "copies_note", "mean_margin", "pooled", "read_run", "read_runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Run:
         clients: one record a (round, client) trained.
         evaluations: one record a (round, client) evaluated; round 0 is the base model.
         complete: whether the run has ended.
+        copies: other folders with the same run, which count for nothing.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Run:
     clients: Sequence[Mapping[str, Any]]
     evaluations: Sequence[Mapping[str, Any]]
     complete: bool
+    copies: tuple[Path, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -62,6 +64,12 @@ class Run:
     @property
     def algorithm(self) -> str:
         return str(self.experiment["algorithm"]["name"])
+
+    @property
+    def variant(self) -> str:
+        """What it has more than its plain algorithm, such as " + paper-noise" or " in groups"; else empty."""
+        names = [f" + {channel['name']}" for channel in self.experiment.get("channel", ())]
+        return "".join([*names, " in groups" if self.experiment["data"].get("group") is not None else ""])
 
     @property
     def objective(self) -> str:
@@ -171,11 +179,30 @@ def mean_margin(scores: Iterable[Score]) -> float | None:
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Read run folders, and the runs right below folders that are none; each once, ordered by name.
 
+    Folders with equal `run_id` hold the same run: the one that is finished counts, or has more rounds or scores.
+
     Raises:
         RunError: a folder is missing, holds no run, or has a broken file.
     """
     folders = dict.fromkeys(folder.resolve() for path in paths for folder in _run_folders(path))
-    return [read_run(folder) for folder in folders]
+    found: dict[str, list[Run]] = {}
+    for run in map(read_run, folders):
+        found.setdefault(str(run.experiment.get("run_id", run.path)), []).append(run)
+    return [_one_of(same) for same in found.values()]
+
+
+def copies_note(runs: Iterable[Run]) -> str:
+    """Which folders do not count, since they hold a run that another has; empty where none does."""
+    copies = [str(copy) for run in runs for copy in run.copies]
+    return f"Copies of a run count once; left out: {', '.join(copies)}." if copies else ""
+
+
+def _one_of(same: Sequence[Run]) -> Run:
+    def worth(run: Run) -> tuple[bool, int, int]:
+        return run.complete, run.rounds_done, len(list((run.path / "scores").glob("*.jsonl")))
+
+    kept = max(same, key=worth)
+    return replace(kept, copies=tuple(run.path for run in same if run is not kept)) if len(same) > 1 else kept
 
 
 def _run_folders(path: Path) -> list[Path]:

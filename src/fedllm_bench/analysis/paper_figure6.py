@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from fedllm_bench.analysis.evaluated import Sample, Slot, models
 from fedllm_bench.analysis.frames import Run, pooled
 from fedllm_bench.analysis.methods import group
 from fedllm_bench.analysis.stats import Interval, mean_interval
+from fedllm_bench.analysis.ways import evaluation
 from fedllm_bench.benchmark_scores import METRICS
 from fedllm_bench.errors import RunError
 
@@ -30,7 +32,7 @@ class Point:
     Args:
         epsilon: None for runs without noise.
         guaranteed: whether an accountant stands behind it; else the paper's formula claims it.
-        name: of lines: the method.
+        name: of the method, with the settings besides noise that tell it from others.
         value: of the metric, with its interval.
     """
 
@@ -48,7 +50,7 @@ def figure6(runs: Sequence[Run], metric: str | None = None) -> Drawing:
         metric: a name from `METRICS`, or "loss" on held-out samples; None takes the first that runs are scored by.
 
     Raises:
-        RunError: no such metric, or nothing to draw.
+        RunError: no such metric, nothing to draw, or scores that do not go together.
     """
     chosen = metric or _first_known(runs)
     if chosen != LOSS and chosen not in METRICS:
@@ -57,7 +59,8 @@ def figure6(runs: Sequence[Run], metric: str | None = None) -> Drawing:
     if not any(point.epsilon is not None for point in found):
         raise RunError(
             f"no run with an epsilon has {chosen}",
-            "fedllm-bench run experiments/paper/figure6.toml, then fedllm-bench eval on its folder",
+            "fedllm-bench run experiments/paper/figure6.toml, then fedllm-bench eval on its folder; "
+            "--metric loss draws the held-out loss",
         )
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(4.8, 3.4), facecolor="none")
@@ -67,25 +70,62 @@ def figure6(runs: Sequence[Run], metric: str | None = None) -> Drawing:
 
 def points(runs: Sequence[Run], metric: str) -> list[Point]:
     """A point for each epsilon, a line for FedAvg without noise and for training alone, where they have the metric."""
-    shown = [
-        (run, _spent(run))
-        for method in group(runs)
-        if method.base is not None and method.runs[0].algorithm in ("fedavg", "local")
-        for run in method.used
-    ]
-    by_place: dict[tuple[float | None, bool, str], list[Run]] = {}
-    for run, spent in shown:
-        if spent is not None or not run.experiment.get("channel"):
-            epsilon, guaranteed = spent or (None, False)
-            by_place.setdefault((epsilon, guaranteed, NAMES[run.algorithm]), []).append(run)
+    by_place = _by_place(runs)
+    if metric != LOSS:
+        _require_alike([run for members in by_place.values() for run in members], metric)
     return [
-        Point(*place, value)
-        for place, members in sorted(by_place.items(), key=lambda item: item[0][0] or math.inf)
+        Point(epsilon, guaranteed, _title(name, epsilon), value)
+        for (epsilon, guaranteed, name, _), members in sorted(by_place.items(), key=_order)
         if (value := _value(members, metric)) is not None
     ]
 
 
-NAMES = {"fedavg": "FedAvg without noise", "local": "local training"}
+# Epsilon, whether it is guaranteed, the method's name without and with its noise.
+Place = tuple[float | None, bool, str, str]
+
+
+def _by_place(runs: Sequence[Run]) -> dict[Place, list[Run]]:
+    """Runs that differ in seed and client alone."""
+    noiseless = {
+        run.path: " ".join([NAMES[run.algorithm], *method.name.split()[1:]])
+        for method in group([replace(run, experiment={**run.experiment, "channel": []}) for run in _drawn(runs)])
+        for run in (method.runs if method.base is not None else ())
+    }
+    found: dict[Place, list[Run]] = {}
+    for method in group(_drawn(runs)):
+        for run in method.used if method.base is not None else ():
+            epsilon, guaranteed = _spent(run) or (None, False)
+            found.setdefault((epsilon, guaranteed, noiseless[run.path], method.name), []).append(run)
+    return found
+
+
+def _title(name: str, epsilon: float | None) -> str:
+    return f"{name} without noise" if epsilon is None and not name.startswith(NAMES["local"]) else name
+
+
+def _order(item: tuple[Place, list[Run]]) -> tuple[float, str, str]:
+    (epsilon, _, name, full), _ = item
+    return epsilon or math.inf, name, full
+
+
+def _drawn(runs: Sequence[Run]) -> list[Run]:
+    """FedAvg and local training, each without channels or with an epsilon."""
+    known = (run for run in runs if run.algorithm in NAMES)
+    return [run for run in known if not run.experiment.get("channel") or _spent(run) is not None]
+
+
+def _require_alike(runs: Sequence[Run], metric: str) -> None:
+    """Refuse points that are not to be compared."""
+    sample = Sample(tuple(models(runs)), METRICS[metric])
+    if sample.mixed:
+        folders = dict.fromkeys(str(run.path) for run in runs)
+        raise RunError(
+            f"figure 6 cannot show {metric}: {sample.mixed}",
+            evaluation(folders, [sample.metric.benchmark], sample.metric.judged),
+        )
+
+
+NAMES = {"fedavg": "FedAvg", "local": "local training"}
 
 
 def _spent(run: Run) -> tuple[float, bool] | None:
@@ -111,8 +151,9 @@ def _value(runs: Sequence[Run], metric: str) -> Interval | None:
 
 
 def _first_known(runs: Sequence[Run]) -> str:
-    own = models(runs)
-    return next((name for name in PREFERRED if Slot.of(own, name).known), LOSS)
+    """The first metric that runs with an epsilon are scored by: without them there is nothing to draw."""
+    noisy = models(run for run in _drawn(runs) if _spent(run) is not None)
+    return next((name for name in PREFERRED if Sample(tuple(noisy), METRICS[name]).replicas), LOSS)
 
 
 def _unit(metric: str) -> str:
@@ -122,30 +163,29 @@ def _unit(metric: str) -> str:
 
 
 def _draw(axes: Axes, found: Sequence[Point], unit: str) -> None:
-    for guaranteed, fill, label in (
-        (True, PALETTE[1], "guaranteed epsilon"),
-        (False, "none", "claimed, not guaranteed"),
-    ):
-        own = [point for point in found if point.epsilon is not None and point.guaranteed is guaranteed]
-        if own:
-            axes.errorbar(
-                [point.epsilon for point in own if point.epsilon is not None],
-                [point.value.mean for point in own],
-                yerr=[
-                    [point.value.mean - point.value.low for point in own],
-                    [point.value.high - point.value.mean for point in own],
-                ],
-                fmt="o-" if guaranteed else "o--",
-                color=PALETTE[1],
-                markerfacecolor=fill,
-                capsize=3,
-                lw=1.2,
-                label=f"FedAvg with noise: {label}",
-            )
+    noisy = [point for point in found if point.epsilon is not None]
+    series = dict.fromkeys((point.name, point.guaranteed) for point in noisy)
+    colors = dict(zip(dict.fromkeys(name for name, _ in series), cycle((PALETTE[1], *PALETTE[3:])), strict=False))
+    for name, guaranteed in series:
+        own = [point for point in noisy if (point.name, point.guaranteed) == (name, guaranteed)]
+        axes.errorbar(
+            [point.epsilon for point in own if point.epsilon is not None],
+            [point.value.mean for point in own],
+            yerr=[
+                [point.value.mean - point.value.low for point in own],
+                [point.value.high - point.value.mean for point in own],
+            ],
+            fmt="o-" if guaranteed else "o--",
+            color=colors[name],
+            markerfacecolor=colors[name] if guaranteed else "none",
+            capsize=3,
+            lw=1.2,
+            label=f"{name} with noise: {'guaranteed epsilon' if guaranteed else 'claimed, not guaranteed'}",
+        )
     for place, point in enumerate(point for point in found if point.epsilon is None):
-        color = (PALETTE[2], GREY)[place % 2]
+        color, style = (PALETTE[2], GREY)[place % 2], ("-.", ":", "--", "-")[place % 4]
         axes.axhspan(point.value.low, point.value.high, color=color, alpha=0.12, linewidth=0)
-        axes.axhline(point.value.mean, color=color, ls=("-.", ":")[place % 2], lw=1.3, label=point.name)
+        axes.axhline(point.value.mean, color=color, ls=style, lw=1.3, label=point.name)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

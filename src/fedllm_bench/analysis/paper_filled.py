@@ -1,13 +1,14 @@
 """A table of the paper filled from runs: rows to columns to the scores behind each cell."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedllm_bench.analysis.evaluated import Model, Sample, Slot, base_models, models
 from fedllm_bench.analysis.frames import Run
 from fedllm_bench.analysis.methods import group
 from fedllm_bench.analysis.paper_results import Printed, printed
-from fedllm_bench.analysis.paper_rows import BASE, chats
+from fedllm_bench.analysis.paper_rows import BASE, chats, of_chat
 from fedllm_bench.analysis.paper_tables import PaperTable, Part
 from fedllm_bench.analysis.scoreboard import Board, Slots, board
 from fedllm_bench.benchmark_scores import METRICS
@@ -40,6 +41,7 @@ class Filled:
         rows: the paper's first, in its order, whether there are runs for them or not.
         board: the cells by title of the row and key of the column.
         left_out: runs that have no place in the table.
+        ambiguous: `fedavg` or `local` to the titles that several rows have, so that nothing is compared with them.
     """
 
     table: PaperTable
@@ -47,6 +49,7 @@ class Filled:
     rows: tuple[Row, ...]
     board: Board
     left_out: tuple[Run, ...]
+    ambiguous: Mapping[str, tuple[str, ...]]
 
 
 def fill(table: PaperTable, runs: Sequence[Run]) -> Filled:
@@ -61,11 +64,10 @@ def fill(table: PaperTable, runs: Sequence[Run]) -> Filled:
     """
     facts = _as_rows(table, printed(table.number))
     placed = [(title, run) for run in runs if (title := table.row_of(run)) is not None]
-    rows = tuple(_rows(facts, placed))
-    references = {
-        "fedavg": _reference(table, rows, lambda part: "FedAvg"),
-        "local": _reference(table, rows, table.alone),
-    }
+    rows = tuple(_rows(table, facts, placed))
+    titles_of: dict[str, Callable[[Part], str]] = {"fedavg": lambda part: "FedAvg", "local": table.alone}
+    references = {kind: _reference(table, rows, title_of) for kind, title_of in titles_of.items()}
+    often = {title for title, count in Counter(row.printed_as for row in rows).items() if count > 1}
     descending = [heading.key for heading in table.headings if not METRICS[heading.parts[0].metric].higher_is_better]
     kept = {id(run) for _, run in placed}
     return Filled(
@@ -74,6 +76,12 @@ def fill(table: PaperTable, runs: Sequence[Run]) -> Filled:
         rows,
         board(slots_of(table, rows), references, descending),
         tuple(run for run in runs if id(run) not in kept),
+        {
+            kind: tuple(
+                sorted(often.intersection(title_of(part) for heading in table.headings for part in heading.parts))
+            )
+            for kind, title_of in titles_of.items()
+        },
     )
 
 
@@ -120,21 +128,26 @@ def _as_rows(table: PaperTable, facts: Printed) -> Printed:
 # --- rows
 
 
-def _rows(facts: Printed, placed: Sequence[tuple[str, Run]]) -> Iterator[Row]:
+def _rows(table: PaperTable, facts: Printed, placed: Sequence[tuple[str, Run]]) -> Iterator[Row]:
     """Base models, then the paper's rows in its order, then what the paper does not have."""
     bases = base_models(run for _, run in placed)
     if bases and (BASE in facts.rows or any(model.scores for model in bases)):
-        yield from _base_rows(bases)
+        yield from _base_rows(table, bases)
     elif BASE in facts.rows:
         yield Row(BASE, BASE, ())
     for title in dict.fromkeys([*facts.rows, *(title for title, _ in placed)]):
         if title != BASE:
-            yield from _method_rows(title, [run for other, run in placed if other == title])
+            yield from _method_rows(table, title, [run for other, run in placed if other == title])
 
 
-def _base_rows(bases: Sequence[Model]) -> Iterator[Row]:
-    """One row; one for each where runs of one kind of chat start from different bases, or answer for different data."""
-    kinds = [chats(model.run) for model in bases]
+def _kind(table: PaperTable, run: Run) -> str:
+    """Runs of different kinds may be one row: those on one turn and on several, where columns keep them apart."""
+    return chats(run) if table.takes is of_chat else ""
+
+
+def _base_rows(table: PaperTable, bases: Sequence[Model]) -> Iterator[Row]:
+    """One row; one for each where runs of one kind start from different bases, or answer for different data."""
+    kinds = [_kind(table, model.run) for model in bases]
     if len(set(kinds)) == len(kinds):
         yield Row(BASE, BASE, tuple(bases))
         return
@@ -144,11 +157,11 @@ def _base_rows(bases: Sequence[Model]) -> Iterator[Row]:
         yield Row(f"{BASE} ({told})", BASE, (model,))
 
 
-def _method_rows(title: str, runs: Sequence[Run]) -> Iterator[Row]:
+def _method_rows(table: PaperTable, title: str, runs: Sequence[Run]) -> Iterator[Row]:
     """A row for each group of runs that differ in more than seed and client; one without runs for a title of none."""
     by_details: dict[str, list[Run]] = {}
-    for chat in sorted({chats(run) for run in runs}):
-        for method in group([run for run in runs if chats(run) == chat]):
+    for kind in sorted({_kind(table, run) for run in runs}):
+        for method in group([run for run in runs if _kind(table, run) == kind]):
             if method.base is not None:
                 details = method.name.partition(" ")[2]
                 by_details.setdefault(details, []).extend(method.runs)

@@ -1,5 +1,6 @@
 """Which row of a table of the paper a run belongs to, by what its experiment says."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,24 +31,27 @@ _TITLES = {
     "fedadagrad": "FedAdagrad",
     "fedadam": "FedAdam",
 }
+_MULTI = re.compile(r"(?:^|[^a-z])multi$|multi-turn", re.IGNORECASE)
 _SIGMAS = {1e-3: "1e-3", 1e-2: "1e-2"}  # as Table 8 writes them
 
 
 def algorithm_row(run: Run) -> str | None:
-    """The method alone: Tables 3 to 5."""
-    return _TITLES.get(run.algorithm, run.algorithm)
+    """The method alone: Tables 3 to 5; with channels, or within groups, it is none of the paper's."""
+    return f"{_TITLES.get(run.algorithm, run.algorithm)}{run.variant}"
 
 
 def language_row(run: Run) -> str | None:
     """The method; local training by the language of its client: Table 2."""
     group = _group(run)
-    if run.algorithm != "local" or group is None:
+    if run.algorithm != "local" or group is None or run.experiment["channel"]:
         return algorithm_row(run)
     return f"Local Training ({_CODES.get(group, group)})"
 
 
 def family_row(run: Run) -> str | None:
     """Alone, all together, among clients of one language, or among those of a family: Table 6."""
+    if run.experiment["channel"] and run.algorithm in ("local", "fedavg"):
+        return algorithm_row(run)
     if run.algorithm == "local":
         return "Local"
     if run.algorithm != "fedavg":
@@ -65,10 +69,15 @@ def noise_row(run: Run) -> str | None:
         return "local" if size is None else f"local({size})"
     if run.algorithm != "fedavg":
         return None
-    sigma = next((_option(channel, "sigma") for channel in run.experiment["channel"]), None)
-    if not run.experiment["channel"]:
+    channels = run.experiment["channel"]
+    if not channels:
         return "FedAvg"
-    return f"FedDP sigma={_SIGMAS.get(sigma, f'{sigma:g}')}" if sigma else None
+    noise = next((channel for channel in channels if _option(channel, "sigma")), None)
+    if noise is None:
+        return None
+    sigma = _option(noise, "sigma")
+    others = [f" + {channel['name']}" for channel in channels if channel is not noise]
+    return "".join([f"FedDP sigma={_SIGMAS.get(sigma, f'{sigma:g}')}", *others])
 
 
 def every_run(run: Run, language: str, chat: str) -> bool:
@@ -91,12 +100,9 @@ def of_chat(run: Run, language: str, chat: str) -> bool:
 
 
 def chats(run: Run) -> str:
-    """`multi` for data of several turns, as the name of the data or of the experiment says; else `single`."""
-    return (
-        "multi"
-        if any("multi" in name for name in (run.experiment["data"]["name"], run.experiment["name"]))
-        else "single"
-    )
+    """`multi` for data of several turns, as the name of the data or of the experiment ends; else `single`."""
+    names = (run.experiment["data"]["name"], run.experiment["name"])
+    return "multi" if any(_MULTI.search(name) for name in names) else "single"
 
 
 def _group(run: Run) -> str | None:

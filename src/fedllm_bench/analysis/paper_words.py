@@ -4,8 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from fedllm_bench.analysis.frames import copies_note
 from fedllm_bench.analysis.paper_filled import Filled, Row
-from fedllm_bench.analysis.score_words import cell_text, judges_note, stability_note, ways
+from fedllm_bench.analysis.paper_rows import BASE
+from fedllm_bench.analysis.paper_tables import Heading
+from fedllm_bench.analysis.score_words import (
+    cell_text,
+    judges_note,
+    several_runs,
+    stability_note,
+    statistics_note,
+    ways,
+)
 from fedllm_bench.analysis.scoreboard import NO_RUN
 from fedllm_bench.analysis.tables import Column, column
 from fedllm_bench.benchmark_scores import METRICS
@@ -40,14 +50,19 @@ def columns_of(filled: Filled, against: str) -> list[Column]:
         filled: the table.
         against: `fedavg` or `local`: cells that cannot be told from it are marked.
     """
-    headings = filled.table.headings
+    headings, cells = filled.table.headings, filled.board.cells.values()
     if filled.table.across:
-        words = _words(headings[0].parts[0].metric, against)
+        words = _words(headings[0], against, several_runs(cell for own in cells for cell in own.values()))
         return [column("metric", "metric"), *(column(row.title, row.title, words, numeric=True) for row in filled.rows)]
     return [
         column("method", "method"),
         *(
-            column(heading.title, heading.key, _words(heading.parts[0].metric, against), numeric=True)
+            column(
+                heading.title,
+                heading.key,
+                _words(heading, against, several_runs(own[heading.key] for own in cells)),
+                numeric=True,
+            )
             for heading in headings
         ),
     ]
@@ -61,11 +76,18 @@ def caption(filled: Filled, with_paper: bool, against: str) -> str:
         f"{'; '.join(_units(filled))}.",
         _whose(filled),
         table.note,
-        _statistics(filled, against),
-        judges_note(filled.board.judges, [_title(filled, key) for key in filled.board.mixed]),
+        statistics_note(
+            [cell for own in filled.board.cells.values() for cell in own.values()], against, _NAMES[against]
+        ),
+        _ambiguous(filled, against),
+        judges_note(
+            filled.board.judges,
+            *([_title(filled, key) for key in own] for own in (filled.board.mixed, filled.board.unlike)),
+        ),
         stability_note({_title(filled, key): found for key, found in filled.board.stability.items()}),
         f"Paper: {filled.printed.source}, Table {table.number}, judged by GPT-4." if with_paper else "",
         _left_out(filled),
+        copies_note([*filled.left_out, *dict.fromkeys(model.run for row in filled.rows for model in row.models)]),
     ]
     lines = [" ".join(part for part in parts if part)]
     gaps = commands(filled)
@@ -78,7 +100,7 @@ def commands(filled: Filled) -> dict[str, str]:
     """Command, or words on a way, to what it fills."""
     cells = filled.board.cells
     untrained: dict[str, list[str]] = {}
-    for row in filled.rows:
+    for row in (row for row in filled.rows if row.printed_as in (BASE, *filled.printed.rows)):
         if any(cell.missing == NO_RUN for cell in cells[row.title].values()):
             for file in filled.table.trained_by(row.printed_as):
                 untrained.setdefault(f"fedllm-bench run experiments/paper/{file}.toml", []).append(row.title)
@@ -107,8 +129,8 @@ def _cell(filled: Filled, row: Row, key: str, with_paper: bool, flat: bool) -> d
     return {**content, "paper": filled.printed.value(row.printed_as, key)} if with_paper else content
 
 
-def _words(metric: str, against: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda cell: cell_text(cell, METRICS[metric].digits, against)
+def _words(heading: Heading, against: str, runs: bool) -> Callable[[Mapping[str, Any]], str]:
+    return lambda cell: cell_text(cell, METRICS[heading.parts[0].metric].digits, against, runs)
 
 
 def _title(filled: Filled, key: str) -> str:
@@ -129,14 +151,13 @@ def _whose(filled: Filled) -> str:
     return f"Runs here: {', '.join(sorted(bases))} on {', '.join(sorted(data))}." if runs else ""
 
 
-def _statistics(filled: Filled, against: str) -> str:
-    cells = [cell for own in filled.board.cells.values() for cell in own.values()]
-    if all(cell.mean is None for cell in cells):
-        return ""
-    text = "Brackets: 95% bootstrap interval over items and over runs of a row; n: items scored."
-    if any(against in cell.against for cell in cells):
-        text += f" ~: cannot be told from {_NAMES[against]} on the same items (paired, Holm's correction, 5%)."
-    return text
+def _ambiguous(filled: Filled, against: str) -> str:
+    titles = filled.ambiguous[against]
+    return (
+        f"Several rows are {', '.join(titles)}: nothing is compared with {'it' if len(titles) == 1 else 'them'}."
+        if titles
+        else ""
+    )
 
 
 def _left_out(filled: Filled) -> str:

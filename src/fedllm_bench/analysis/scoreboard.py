@@ -5,14 +5,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from fedllm_bench.analysis.comparison import Stability, difference, holm, stability
+from fedllm_bench.analysis.comparison import Difference, Stability, difference, holm, stability
 from fedllm_bench.analysis.evaluated import Model, Slot
 from fedllm_bench.analysis.stats import LEVEL
+from fedllm_bench.analysis.student import SEEDLESS
+from fedllm_bench.analysis.terms import labels
+from fedllm_bench.analysis.ways import FINISH, evaluation
 
-__all__ = ["NOT_EVALUATED", "NO_RUN", "Against", "Board", "Cell", "Slots", "board"]
+__all__ = ["NOT_EVALUATED", "NOT_FINISHED", "NO_RUN", "Against", "Board", "Cell", "Slots", "board"]
 
 NO_RUN = "no run"
 NOT_EVALUATED = "not evaluated"
+NOT_FINISHED = "not finished"
 # Row to column to what the cell is the mean of.
 Slots = Mapping[str, Mapping[str, Slot]]
 
@@ -26,6 +30,7 @@ class Against:
         low: end of its 95% interval.
         high: its other end.
         n: items that both have.
+        runs: behind the side that has fewer.
         p: of no difference.
         holm: p corrected for all comparisons of the table with the same.
     """
@@ -34,6 +39,7 @@ class Against:
     low: float
     high: float
     n: int
+    runs: int
     p: float
     holm: float
 
@@ -54,11 +60,13 @@ class Cell:
         n: items scored.
         unscored: items of models without a score, counted apart; reason to how many.
         replicas: models behind the number: seeds, clients that trained alone.
-        missing: why there is no number.
+        missing: why there is no number, or why one of the runs has none.
         hint: the way to it.
         against: name of what it is compared with to the difference.
         benchmark: that it needs.
-        lacking: folders of runs without scores of that benchmark.
+        judged: whether that takes a judge.
+        lacking: folders of finished runs without scores of that benchmark.
+        unfinished: folders of runs that have to be finished first.
     """
 
     mean: float | None = None
@@ -71,7 +79,9 @@ class Cell:
     hint: str = ""
     against: Mapping[str, Against] = field(default_factory=dict)
     benchmark: str = ""
+    judged: bool = False
     lacking: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -97,12 +107,14 @@ class Board:
         stability: column to how firm its order is.
         judges: everybody who judged.
         mixed: columns whose rows are by different judges, or by different rubrics.
+        unlike: columns whose rows answered different questions, or under different settings.
     """
 
     cells: Mapping[str, Mapping[str, Cell]]
     stability: Mapping[str, Stability]
     judges: tuple[str, ...]
     mixed: tuple[str, ...]
+    unlike: tuple[str, ...]
 
 
 def board(slots: Slots, references: Mapping[str, Mapping[str, Slot]], descending: Sequence[str] = ()) -> Board:
@@ -120,23 +132,32 @@ def board(slots: Slots, references: Mapping[str, Mapping[str, Slot]], descending
             cells[row][column] = replace(cell, against={**cell.against, name: found})
     columns = dict.fromkeys(column for own in slots.values() for column in own)
     firm = {column: _stability(slots, column, column not in descending) for column in columns}
-    by_column = {column: {own[column].judges for own in slots.values() if own[column].known} for column in columns}
-    judges = sorted({judge for kinds in by_column.values() for kind in kinds for judge, _ in kind})
-    mixed = tuple(column for column, kinds in by_column.items() if len(kinds) > 1)
-    return Board(cells, {column: found for column, found in firm.items() if found is not None}, tuple(judges), mixed)
+    known = {column: [own[column] for own in slots.values() if own[column].known] for column in columns}
+    return Board(
+        cells,
+        {column: found for column, found in firm.items() if found is not None},
+        tuple(labels(judge for own in known.values() for slot in own for one in slot.judges for judge in one)),
+        tuple(column for column, own in known.items() if len({slot.judges for slot in own}) > 1),
+        tuple(column for column, own in known.items() if len({slot.terms for slot in own}) > 1),
+    )
 
 
 def _cell(slot: Slot) -> Cell:
-    lacks = next((sample for sample in slot.samples if sample.lacking), None)
-    gaps = Cell(
-        unscored=sum((sample.unscored for sample in slot.samples), Counter()),
-        benchmark=lacks.metric.benchmark if lacks else "",
-        lacking=_folders(lacks.lacking) if lacks else (),
-    )
+    lacks = next((sample for sample in slot.samples if sample.lacking or sample.unfinished), None)
+    gaps = Cell(unscored=sum((sample.unscored for sample in slot.samples), Counter()))
+    if lacks is not None:
+        gaps = replace(
+            gaps,
+            benchmark=lacks.metric.benchmark,
+            judged=lacks.metric.judged,
+            lacking=_folders(lacks.lacking),
+            unfinished=_folders(lacks.unfinished),
+        )
     interval = slot.interval()
     if interval is None:
         missing, hint = _why(slot)
         return replace(gaps, missing=missing, hint=hint)
+    missing, hint = next((reason for sample in slot.samples for reason in sample.missing.items()), ("", ""))
     return replace(
         gaps,
         mean=interval.mean,
@@ -144,6 +165,8 @@ def _cell(slot: Slot) -> Cell:
         high=interval.high,
         n=sum(sample.n for sample in slot.samples),
         replicas=max(len(sample.replicas) for sample in slot.samples),
+        missing=missing,
+        hint=hint,
     )
 
 
@@ -153,44 +176,45 @@ def _folders(models: Iterable[Model]) -> tuple[str, ...]:
 
 def _why(slot: Slot) -> tuple[str, str]:
     """Why a cell is empty, and the command that fills it."""
-    sample = next((sample for sample in slot.samples if not sample.replicas), None)
+    sample = next((sample for sample in slot.samples if not sample.known), None)
     if sample is None or not sample.models:
         return NO_RUN, ""
+    benchmark, judged = (sample.metric.benchmark,), sample.metric.judged
+    if sample.mixed or sample.unscored:
+        why = sample.mixed or f"no item has a score ({sample.unscored.most_common(1)[0][0]})"
+        return why, evaluation(_folders(sample.models), benchmark, judged)
     if sample.missing:
         return next(iter(sample.missing.items()))
-    command = f"fedllm-bench eval {' '.join(_folders(sample.models))} --suite {sample.metric.benchmark}"
-    if sample.unscored:
-        judge = " --judge endpoint:MODEL" if sample.metric.judged and not sample.judges else ""
-        return f"no item has a score ({sample.unscored.most_common(1)[0][0]})", command + judge
-    if not all(model.is_base or model.run.complete for model in sample.models):
-        return "the run is not finished", "fedllm-bench run with its experiment file again, then fedllm-bench eval"
+    if not sample.lacking:
+        return NOT_FINISHED, FINISH
     if sample.language and any(sample.metric.benchmark in model.scores for model in sample.models):
         return f"no item in {sample.language}", "data in that language, then fedllm-bench eval"
-    return NOT_EVALUATED, command
+    return NOT_EVALUATED, evaluation(_folders(sample.lacking), benchmark, judged)
 
 
 def _against(slots: Slots, reference: Mapping[str, Slot]) -> dict[tuple[str, str], Against]:
     """Row and column to the difference, p corrected for all of them."""
     found = list(_differences(slots, reference))
-    corrected = holm([each.p for _, each in found])
+    corrected = holm([each.p for _, _, each in found])
     return {
-        place: Against(each.interval.mean, each.interval.low, each.interval.high, each.n, each.p, p)
-        for (place, each), p in zip(found, corrected, strict=True)
+        place: Against(each.interval.mean, each.interval.low, each.interval.high, each.n, runs, each.p, p)
+        for (place, runs, each), p in zip(found, corrected, strict=True)
     }
 
 
-def _differences(slots: Slots, reference: Mapping[str, Slot]) -> Iterator[tuple[tuple[str, str], Any]]:
+def _differences(slots: Slots, reference: Mapping[str, Slot]) -> Iterator[tuple[tuple[str, str], int, Difference]]:
     for row, own in slots.items():
         for column, slot in own.items():
             other = reference.get(column)
-            if other is None or other == slot or not (slot.known and other.known) or slot.judges != other.judges:
-                continue  # scores of different judges are not compared
+            if other is None or other == slot or not (slot.known and other.known and slot.is_like(other)):
+                continue
             if (found := difference(slot.parts, other.parts)) is not None:
-                yield (row, column), found
+                counts = (len(part) for part in (*slot.parts, *other.parts) if SEEDLESS not in part)
+                yield (row, column), min(counts, default=1), found
 
 
 def _stability(slots: Slots, column: str, higher_is_better: bool) -> Stability | None:
     known = {row: own[column] for row, own in slots.items() if column in own and own[column].known}
-    if len({slot.judges for slot in known.values()}) > 1:
+    if len({(slot.judges, slot.terms) for slot in known.values()}) > 1:
         return None
     return stability({row: slot.parts for row, slot in known.items()}, higher_is_better)

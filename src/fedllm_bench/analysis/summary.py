@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fedllm_bench.analysis.frames import Score, mean_margin
+from fedllm_bench.analysis.frames import Score, copies_note, mean_margin
 from fedllm_bench.analysis.methods import Method
 from fedllm_bench.analysis.objectives import joined
 from fedllm_bench.analysis.stats import (
@@ -118,8 +118,10 @@ def caption(methods: Sequence[Method]) -> str:
     personal = [f"Own model: of the {max(own)} {about_own}"] if own else []
     if not clients and any(method.complete for method in methods):
         text = "Nothing was scored: no client has held-out samples. Set data.held_out above 0 for a held-out loss."
+    runs = [run for method in methods if method.base is not None for run in method.runs]
     unfinished = [_unfinished_note(method) for method in methods if not method.complete]
-    return " ".join([text, *personal, *dict.fromkeys(_privacy_notes(methods)), *unfinished])
+    copies = [note] if (note := copies_note(runs)) else []
+    return " ".join([text, *personal, *dict.fromkeys(_privacy_notes(methods)), *unfinished, *copies])
 
 
 def _privacy_notes(methods: Sequence[Method]) -> Iterator[str]:

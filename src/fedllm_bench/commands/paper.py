@@ -29,9 +29,17 @@ class View:
 
 
 def paper_number(arguments: Sequence[Path]) -> int | None:
-    """The table of the paper that the first argument names; None where it is a folder, or no table's number."""
+    """The table of the paper that the first argument names; None where it is a folder, or no number.
+
+    Raises:
+        click.UsageError: the paper has no table of this number.
+    """
     name = str(arguments[0])
-    return int(name) if name in map(str, TABLES) and not arguments[0].exists() else None
+    if not name.isdigit() or arguments[0].exists():
+        return None
+    if name not in map(str, TABLES):
+        raise click.UsageError(f"the paper has no table {name}: its tables are 1 to 8")
+    return int(name)
 
 
 def print_paper_table(number: int, folders: Sequence[Path], view: View) -> None:
@@ -128,11 +136,15 @@ TABLES: Mapping[int, Callable[[Sequence[Path], View], None]] = {
 def figure(number: str, folders: tuple[Path, ...], metric: str | None, out: Path) -> None:
     """Draw Figure 6 of the paper from your own runs, as SVG and PNG: privacy (epsilon) against a metric.
 
+    Scores by different judges, or under different settings, are not drawn together.
     Points are runs with noise; lines are FedAvg without noise and training alone. The paper prints no values.
     """
     from fedllm_bench.analysis.drawing import save
-    from fedllm_bench.analysis.frames import read_runs
+    from fedllm_bench.analysis.frames import copies_note, read_runs
     from fedllm_bench.analysis.paper_figure6 import figure6
 
-    for path in save(figure6(read_runs(folders), metric), out):
+    runs = read_runs(folders)
+    for path in save(figure6(runs, metric), out):
         click.echo(path)
+    if note := copies_note(runs):
+        click.echo(note, err=True)

@@ -40,6 +40,12 @@ def table(
     A number before the runs prints that table of the paper from them: `table 3 runs/mine --with-paper`.
     """
     number = paper_number(folders)
+    shapes = {"a table's number": number is not None, "--by-group": by_group, "--metrics": metrics}
+    chosen = [name for name, given in shapes.items() if given]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(chosen)} do not go together")
+    if with_paper and number is None:
+        raise click.UsageError("--with-paper needs a table's number, such as table 3 runs/mine --with-paper")
     if number is not None:
         print_paper_table(number, folders[1:], View(form, with_paper, against))
     elif by_group:
@@ -86,13 +92,14 @@ def print_groups(folders: Sequence[Path], form: str) -> None:
 
 def print_metrics(folders: Sequence[Path], form: str, against: str) -> None:
     """Print a row for each method with a column for each metric that benchmarks score."""
-    from fedllm_bench.analysis.evaluations import caption, columns_of, evaluations, flat_rows, nested_rows
+    from fedllm_bench.analysis.evaluations import brief, caption, columns_of, evaluations, flat_rows, nested_rows
     from fedllm_bench.analysis.frames import read_runs
     from fedllm_bench.analysis.methods import group
 
     found = evaluations(group(read_runs(folders)))
     rows = nested_rows(found) if form == "json" else flat_rows(found, form == "csv")
-    print_rows(rows, columns_of(found, against), form, caption(found, against))
+    shown = brief(found) if form == "text" else found
+    print_rows(rows, columns_of(shown, against), form, caption(shown, against))
 
 
 def print_table(folders: Sequence[Path], form: str) -> None:

@@ -8,15 +8,20 @@ from typing import Any, Protocol
 
 import torch
 
+from fedllm_bench.errors import FedLLMError
 from fedllm_bench.model.base import LanguageModel
 from fedllm_bench.model.generate import ROWS, Generated, Prompt, batches, generate, stop_ids
 from fedllm_bench.model.prepacked import prepacked
 from fedllm_bench.model.tokenise import Codec
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["Candidate", "Engine", "OwnWriter", "Write", "Writer"]
+__all__ = ["Candidate", "Engine", "OwnWriter", "Write", "Writer", "WriterError"]
 
 Write = Callable[[Sequence[Prompt]], list[Generated]]
+
+
+class WriterError(FedLLMError):
+    """What makes answers cannot go on; nothing is missing, and what is there is kept."""
 
 
 @dataclass(frozen=True)

@@ -60,13 +60,7 @@ def harness_task(name: str, include: Sequence[Path], bench: Bench) -> Iterator[S
 
 def _loaded(name: str, include: Sequence[Path]) -> dict[str, Any]:
     """Tasks by name, with their data."""
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager(include_path=[str(folder) for folder in include] or None)
-    if name not in manager.task_index and not Path(name).is_file():
-        near = difflib.get_close_matches(name, manager.all_tasks, 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "lm-eval ls tasks lists them; yours: --task-folder DIR"
-        raise FedLLMError(f"lm-evaluation-harness {_version()} has no task {name!r}", hint)
+    manager = _manager(name, include)
     try:
         tasks: dict[str, Any] = manager.load([name])["tasks"]
     except Exception as error:  # whatever its loader of data, and code of tasks, may raise
@@ -85,10 +79,25 @@ def _loaded(name: str, include: Sequence[Path]) -> dict[str, Any]:
     return tasks
 
 
-def _version() -> str:
-    import lm_eval
+def _manager(name: str, include: Sequence[Path]) -> Any:
+    """What knows the task: the user's folders, or all that the harness has, which takes seconds to look through.
 
-    return str(lm_eval.__version__)
+    Raises:
+        FedLLMError: nothing does.
+    """
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    own = [str(folder) for folder in include]
+    manager = TaskManager(include_path=own, include_defaults=False) if own else None
+    if manager is not None and name in manager.task_index:
+        return manager
+    manager = TaskManager(include_path=own or None)
+    if name in manager.task_index or Path(name).is_file():
+        return manager
+    near = difflib.get_close_matches(name, manager.all_tasks, 3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "lm-eval ls tasks lists them; yours: --task-folder DIR"
+    raise FedLLMError(f"lm-evaluation-harness {lm_eval.__version__} has no task {name!r}", hint)
 
 
 def _drawn(count: int, bench: Bench, name: str, task: str) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 from fedllm_bench import records
 from fedllm_bench.benchmark_scores import ItemScore
 from fedllm_bench.evaluate.bench import Bench, Said
+from fedllm_bench.evaluate.judging.judge import Judge
 from fedllm_bench.evaluate.judging.judged import Judgment, judged
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric, own_rubric
 from fedllm_bench.evaluate.questions import Question
@@ -24,7 +25,7 @@ class Judged:
 
     Args:
         judgments: by question and turn; empty without a judge.
-        settings: for the record: judge, rubric, and the file of judgements.
+        settings: for the record: what was asked, judge, rubric with its scale, and the file of judgements.
         absent: why there are no judgements; empty where there are.
     """
 
@@ -40,11 +41,12 @@ def rubric_of(bench: Bench, name: str, otherwise: Callable[[], Rubric] | None = 
 
 def judge_answers(bench: Bench, benchmark: str, said: Said, rubric: Rubric) -> Judged:
     """Have every answer of a candidate judged, and write the judgements beside its answers."""
-    judge = bench.options.judge
+    judge, asked = bench.options.judge, {"questions": _hash([repr(question) for question in said.questions])}
     if judge is None:
-        return Judged({}, {"judge": None, "rubric": rubric.identity}, "no judge: name one with --judge")
+        settings = {**asked, "judge": None, "rubric": rubric.identity}
+        return Judged({}, settings, "no judge: name one with --judge")
     if not judge.takes(rubric):
-        return Judged({}, {"judge": judge.name, "rubric": rubric.identity}, f"{judge.name} cannot judge this")
+        return Judged({}, {**asked, **_named(judge, rubric)}, f"{judge.name} cannot judge this")
     items = [
         JudgeItem(question, answer, turn)
         for question, answer in zip(said.questions, said.answers, strict=True)
@@ -60,12 +62,12 @@ def judge_answers(bench: Bench, benchmark: str, said: Said, rubric: Rubric) -> J
         bench.progress,
         lambda forecast: bench.options.tell(f"{who}: {forecast}"),
     )
-    by = hashlib.sha256(json.dumps([judge.identity, rubric.identity], sort_keys=True).encode()).hexdigest()[:8]
+    by = _hash([judge.identity, rubric.identity])
     path = said.candidate.folder / "judgments" / f"{Path(said.file).stem}-{by}.jsonl"
     with replacing(path) as scratch:
-        records.append(scratch, *(_record(benchmark, each) for each in found))
+        records.append(scratch, *(_record(benchmark, judge, each) for each in found))
     by_turn = {(each.item.question.id, each.item.turn): each for each in found}
-    return Judged(by_turn, {"judge": judge.name, "rubric": rubric.identity, "judgments": path.name})
+    return Judged(by_turn, {**asked, **_named(judge, rubric), "judgments": path.name})
 
 
 def scored(metric: str, judged: Judged, said: Said, turns: Sequence[int] | None = None) -> Iterator[ItemScore]:
@@ -86,12 +88,35 @@ def item(metric: str, question: Question, score: float | None, unscored: str = "
     return ItemScore(metric, question.id, score, reason, question.category, question.language)
 
 
-def _record(benchmark: str, judgment: Judgment) -> dict[str, Any]:
+def _named(judge: Judge, rubric: Rubric) -> dict[str, Any]:
+    """Who judges and by what: scores are compared where all of it is equal."""
+    return {
+        "judge": judge.name,
+        "judge_identity": _hash(judge.identity),
+        "judge_settings": _settings(judge),
+        "rubric": rubric.identity,
+        "scale": [min(scale), max(scale)] if (scale := rubric.verdicts.values()) else [rubric.low, rubric.high],
+    }
+
+
+def _settings(judge: Judge) -> dict[str, float | None]:
+    """What tells two judges of one name apart in words: temperature, seed, tokens of a reply."""
+    return {key: value for key, value in judge.identity.items() if value is None or isinstance(value, int | float)}
+
+
+def _hash(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _record(benchmark: str, judge: Judge, judgment: Judgment) -> dict[str, Any]:
+    # `agreement` compares seeds of one judge, too: they have one name.
+    told = [f"{key} {value:g}" for key, value in _settings(judge).items() if value is not None]
     return {
         "question": judgment.item.question.id,
         "turn": judgment.item.turn,
         "metric": benchmark,
-        "judge": judgment.judge,
+        "judge": ", ".join([judgment.judge, *told]),
+        "judge_identity": _hash(judge.identity),
         "rubric": judgment.rubric,
         "score": judgment.score,
         "unscored": judgment.unscored,

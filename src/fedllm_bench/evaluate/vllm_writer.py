@@ -13,8 +13,7 @@ from typing import Any, Self
 import torch
 
 from fedllm_bench import rng
-from fedllm_bench.errors import ModelError
-from fedllm_bench.evaluate.engine import Candidate, Engine, Write
+from fedllm_bench.evaluate.engine import Candidate, Engine, Write, WriterError
 from fedllm_bench.extras import needed
 from fedllm_bench.model.generate import Generated, Prompt, batches, most_new
 
@@ -61,18 +60,30 @@ class VllmWriter:
         requests = [self._request(candidate) for candidate in candidates]
 
         def write(prompts: Sequence[Prompt]) -> list[Generated]:
-            try:
-                found = self._llm.generate(
-                    [{"prompt_token_ids": prompt.ids.tolist()} for prompt in prompts],
-                    [self._sampling(engine, prompt, seed) for prompt in prompts],
-                    lora_request=[requests[prompt.adapter] for prompt in prompts],
-                    use_tqdm=False,
-                )
-            except (RuntimeError, ValueError) as error:
-                raise ModelError(f"vLLM cannot answer ({error})", OWN) from error
-            return [_generated(one.outputs[0], engine.stops) for one in found]
+            # Apart: on a CPU, vLLM 0.32 gives prompts of the base the adapter of others in the same pass.
+            apart = [at for at, prompt in enumerate(prompts) if requests[prompt.adapter] is None]
+            together = [at for at, prompt in enumerate(prompts) if requests[prompt.adapter] is not None]
+            found: dict[int, Generated] = {}
+            for chosen in filter(None, (apart, together)):
+                made = self._generate(engine, [prompts[at] for at in chosen], requests, seed)
+                found |= zip(chosen, made, strict=True)
+            return [found[at] for at in range(len(prompts))]
 
         yield write
+
+    def _generate(
+        self, engine: Engine, prompts: Sequence[Prompt], requests: Sequence[Any], seed: int
+    ) -> list[Generated]:
+        try:
+            found = self._llm.generate(
+                [{"prompt_token_ids": prompt.ids.tolist()} for prompt in prompts],
+                [self._sampling(engine, prompt, seed) for prompt in prompts],
+                lora_request=[requests[prompt.adapter] for prompt in prompts],
+                use_tqdm=False,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise WriterError(f"vLLM cannot answer ({error})", OWN) from error
+        return [_generated(one.outputs[0], engine.stops) for one in found]
 
     def __enter__(self) -> Self:
         _ = self._vllm  # told at once where it is missing
@@ -96,15 +107,15 @@ class VllmWriter:
         if self.adapters:
             rank = next((most for most in RANKS if most >= self.rank), None)
             if rank is None:
-                raise ModelError(f"vLLM takes adapters of rank {RANKS[-1]} at most, these have {self.rank}", OWN)
+                raise WriterError(f"vLLM takes adapters of rank {RANKS[-1]} at most, these have {self.rank}", OWN)
             settings |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": min(self.adapters, ADAPTERS)}
         if torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
             settings["gpu_memory_utilization"] = SHARE * free / total
         try:
-            return self._vllm.LLM(str(self.base), dtype=self.dtype, seed=0, **settings)
+            return self._vllm.LLM(str(self.base), dtype=self.dtype, seed=0, skip_tokenizer_init=True, **settings)
         except (RuntimeError, ValueError, NotImplementedError) as error:
-            raise ModelError(f"vLLM cannot be started on {self.base} ({error})", OWN) from error
+            raise WriterError(f"vLLM cannot be started on {self.base} ({error})", OWN) from error
 
     def _request(self, candidate: Candidate) -> Any:
         """None for the base alone; vLLM tells adapters apart by number."""

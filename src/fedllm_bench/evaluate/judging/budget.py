@@ -1,14 +1,15 @@
 """What judging will take, and what it may take."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from fedllm_bench.evaluate.judging.judge import Ask
+from fedllm_bench.examples import Turn
 
-__all__ = ["Budget", "Forecast", "forecast"]
+__all__ = ["Budget", "Forecast", "Messages", "forecast"]
 
-# Bytes of a text in UTF-8, so that scripts with a token for each letter are not taken for cheap; English has about 4.
-BYTES_A_TOKEN = 3
+Messages = Sequence[Turn]
+MESSAGE_TOKENS = 8  # of a template, around each message
+BYTES_A_TOKEN = 3  # a guess, on the safe side: English has about 4
 REPLY_TOKENS = 300  # of a judge that explains itself in a few sentences
 SECONDS_A_REPLY = 3.0  # of a large model's server; the bar has the true pace
 
@@ -17,8 +18,8 @@ SECONDS_A_REPLY = 3.0  # of a large model's server; the bar has the true pace
 class Budget:
     """What judging may still take: it shrinks with every request, whichever benchmark asks, and is never exceeded.
 
-    A request is paid for before it is sent, with the longest reply that the judge may give. One that is repeated since
-    the server failed counts once.
+    A request is paid for before it is sent, at the most that it can cost: a token for each byte and the longest reply
+    that the judge may give. What the server then says it was less comes back.
 
     Args:
         requests: most of them; None for any number.
@@ -36,14 +37,14 @@ class Budget:
         """The price of so many tokens."""
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
-    def pays(self, ask: Ask, longest: int) -> bool:
-        """Take the price of a request off what is left; False where that is not enough.
+    def pays(self, messages: Messages, longest: int) -> bool:
+        """Take the most that a request can cost off what is left; False where that is not enough.
 
         Args:
-            ask: the request.
-            longest: most tokens of its reply.
+            messages: that are sent.
+            longest: most tokens of the reply.
         """
-        cost = self.cost(_tokens(ask), longest)
+        cost = self.cost(_most(messages), longest)
         if (self.requests is not None and self.requests < 1) or (self.money is not None and cost > self.money):
             return False
         if self.requests is not None:
@@ -52,10 +53,21 @@ class Budget:
             self.money -= cost
         return True
 
+    def settles(self, messages: Messages, longest: int, used: tuple[int, int]) -> None:
+        """Give back what a request that was paid for has not cost.
+
+        Args:
+            messages: as paid for.
+            longest: as paid for.
+            used: tokens that were sent and that came back.
+        """
+        if self.money is not None:
+            self.money += self.cost(_most(messages), longest) - self.cost(*used)
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is about to be asked; tokens are guessed from bytes, on the safe side.
+    """What is about to be asked, at most; tokens are guessed from bytes, on the safe side.
 
     Args:
         requests: that the cache has no reply to.
@@ -78,11 +90,25 @@ class Forecast:
         )
 
 
-def forecast(asks: Sequence[Ask], budget: Budget) -> Forecast:
-    """What these requests will take."""
-    tokens_in, tokens_out = sum(map(_tokens, asks)), REPLY_TOKENS * len(asks)
-    return Forecast(len(asks), tokens_in, tokens_out, budget.cost(tokens_in, tokens_out))
+def forecast(requests: Iterable[Messages], budget: Budget, longest: int) -> Forecast:
+    """What the first of these requests will take, those that the budget is likely to pay for.
+
+    Args:
+        requests: in the order in which they are asked.
+        budget: what is left; it stays as it is.
+        longest: most tokens of a reply that is paid for.
+    """
+    left, count, tokens_in = replace(budget), 0, 0
+    for messages in requests:
+        if not left.pays(messages, longest):
+            break
+        likely = sum(len(turn.content.encode()) for turn in messages) // BYTES_A_TOKEN + 1
+        left.settles(messages, longest, (likely, min(REPLY_TOKENS, longest)))
+        count, tokens_in = count + 1, tokens_in + likely
+    tokens_out = count * REPLY_TOKENS
+    return Forecast(count, tokens_in, tokens_out, budget.cost(tokens_in, tokens_out))
 
 
-def _tokens(ask: Ask) -> int:
-    return sum(len(turn.content.encode()) for turn in ask.messages) // BYTES_A_TOKEN + 1
+def _most(messages: Messages) -> int:
+    """No tokenizer makes more tokens of a text than it has bytes."""
+    return sum(len(turn.content.encode()) + MESSAGE_TOKENS for turn in messages)

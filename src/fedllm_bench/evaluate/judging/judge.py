@@ -1,34 +1,27 @@
-"""Who judges: a server, a model on this machine, a rule, or a script."""
+"""Who judges: what every judge is asked and gives, and the judge behind a server."""
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fedllm_bench.endpoint import Endpoint, answers, said
-from fedllm_bench.errors import DataError
-from fedllm_bench.evaluate.benchmarks.advbench import refuses
+from fedllm_bench.evaluate.judging.budget import Budget
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric
 from fedllm_bench.examples import Turn
+from fedllm_bench.extras import needed
+from fedllm_bench.patience import nothing_sent
 from fedllm_bench.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from openai import APIStatusError, AsyncOpenAI
 
-__all__ = ["Ask", "EndpointJudge", "Judge", "LocalJudge", "RuleJudge", "ScriptedJudge"]
+__all__ = ["Arrived", "Ask", "EndpointJudge", "Judge", "Reply"]
 
-Arrived = Callable[[int, str], None]
-TRIES = 3  # where the server sends half an answer
 FORGIVEN = 4  # requests that may fail before the others are given up
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """A request that the server does not take as it is: too long, or filtered."""
-
-    why: str
+TOO_LARGE = 413
+ENDINGS: Mapping[object, Literal["whole", "cut"]] = {"stop": "whole", "length": "cut", "content_filter": "whole"}
+OTHER_WORD = re.compile(r"max_tokens\b.*(?:unsupported|not supported|instead)|unsupported.*max_tokens\b", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +37,23 @@ class Ask:
     messages: tuple[Turn, ...]
     item: JudgeItem
     rubric: Rubric
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back.
+
+    Args:
+        text: the judge's words; where it is refused, the server's.
+        ending: whole; cut at the most tokens of a reply; refused: the server does not take such a request; odd: it
+            says nothing for no known reason, and may say something another time.
+    """
+
+    text: str
+    ending: Literal["whole", "cut", "refused", "odd"] = "whole"
+
+
+Arrived = Callable[[int, Reply], None]
 
 
 class Judge(Protocol):
@@ -68,11 +78,15 @@ class Judge(Protocol):
         """Most tokens of a reply that is paid for."""
         ...
 
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress) -> Mapping[int, str]:
-        """Tell `arrived` the position and the text of each reply as soon as it is there; an empty one says nothing.
+    @property
+    def goes_by_name(self) -> bool:
+        """Whether it replies to the question's id, not to what it is told."""
+        ...
 
-        Returns:
-            by position, why a request has no reply and will have none.
+    def reply(self, asks: Sequence[Ask], arrived: Arrived, budget: Budget, progress: Progress) -> None:
+        """Tell `arrived` the position and the reply of each request, each as soon as it is there.
+
+        A request that the budget does not pay for is not sent, and has no reply.
 
         Raises:
             FedLLMError: it cannot go on; what has arrived has arrived.
@@ -99,6 +113,7 @@ class EndpointJudge:
     seed: int | None = None
     max_tokens: int = 1024
     remark: str = ""
+    goes_by_name = False
 
     @property
     def name(self) -> str:
@@ -116,152 +131,76 @@ class EndpointJudge:
     def takes(self, rubric: Rubric) -> bool:
         return True
 
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> Mapping[int, str]:
-        refused: dict[int, str] = {}
-
-        def took(position: int, reply: str | _Refused) -> None:
-            if isinstance(reply, _Refused):
-                refused[position] = reply.why
-            else:
-                arrived(position, reply)
-
-        answers(self.endpoint, asks, self._asker(), progress, "judgements", took, FORGIVEN)
-        return refused
-
-    def _asker(self) -> "Callable[[AsyncOpenAI, Ask], Awaitable[str | _Refused]]":
-        import openai
-
+    def reply(self, asks: Sequence[Ask], arrived: Arrived, budget: Budget, progress: Progress = SILENT) -> None:
+        openai: Any = needed("openai", "analysis", f"requests to {self.endpoint.server}")
         settings: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         if self.seed is not None:
             settings["seed"] = self.seed
+        unbilled: set[int] = set()  # paid for, and refused: to send it again is free
 
-        async def ask(client: "AsyncOpenAI", one: Ask) -> str | _Refused:
-            messages: Any = [{"role": turn.role, "content": turn.content} for turn in one.messages]
-            for attempt in range(TRIES):
-                sent = dict(settings)
-                try:
-                    answer: Any = await client.chat.completions.create(model=self.model, messages=messages, **sent)
-                    return answer.choices[0].message.content or ""
-                except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                    if error.param == "max_tokens" and "max_tokens" in sent:  # newer models have another word for it
-                        settings.pop("max_tokens", None)
-                        settings["max_completion_tokens"] = self.max_tokens
-                    elif error.param in {"model", *sent}:
-                        raise  # our settings are wrong, not this text
-                    else:
-                        return _Refused(
-                            f"the server does not take it ({error.status_code}: {said(error, self.endpoint)})"
-                        )
-                except (openai.APIResponseValidationError, ValueError, TypeError, AttributeError, IndexError):
-                    if attempt + 1 == TRIES:
-                        raise
-                    await asyncio.sleep(0.5 * (attempt + 1))
-            return ""
+        async def send(client: "AsyncOpenAI", position: int) -> Reply | None:
+            messages, sent = asks[position].messages, dict(settings)
+            if position in unbilled:
+                unbilled.remove(position)
+            elif not budget.pays(messages, self.max_tokens):
+                return None
+            told: Any = [{"role": turn.role, "content": turn.content} for turn in messages]
+            try:
+                answer: Any = await client.chat.completions.create(model=self.model, messages=told, **sent)
+            except openai.APIStatusError as error:
+                unbilled.add(position)
+                if self._wants_other_word(error, sent):
+                    settings["max_completion_tokens"] = settings.pop("max_tokens", self.max_tokens)
+                    return await send(client, position)
+                refused = self._refused(error, sent)
+                if refused is None:
+                    raise
+                budget.settles(messages, self.max_tokens, (0, 0))
+                return refused
+            except openai.APIConnectionError as error:
+                if nothing_sent(error):
+                    unbilled.add(position)
+                raise
+            used = _used(answer)
+            if used is not None:
+                budget.settles(messages, self.max_tokens, used)
+            return _reply(answer)
 
-        return ask
+        def took(position: int, reply: Reply | None) -> None:
+            if reply is not None:
+                arrived(position, reply)
 
+        answers(self.endpoint, range(len(asks)), send, progress, "judgements", took, FORGIVEN)
 
-@dataclass(frozen=True)
-class LocalJudge:
-    """A model on this machine.
+    def _wants_other_word(self, error: "APIStatusError", sent: Mapping[str, Any]) -> bool:
+        """Newer models have another word for `max_tokens`."""
+        if error.status_code not in (400, 422) or "max_tokens" not in sent:
+            return False
+        return error.param == "max_tokens" or OTHER_WORD.search(said(error, self.endpoint).lower()) is not None
 
-    Args:
-        base: its name.
-        fingerprint: of its weights.
-        answer: the replies to conversations, in their order, told one by one.
-        remark: what readers of its scores must know.
-    """
-
-    base: str
-    fingerprint: str
-    answer: Callable[[Sequence[Sequence[Turn]], Arrived, Progress], None] = field(repr=False)
-    longest = 0  # it costs nothing
-    remark: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.base}, local{self.remark}"
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {"kind": "local", "fingerprint": self.fingerprint}
-
-    def takes(self, rubric: Rubric) -> bool:
-        return True
-
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> Mapping[int, str]:
-        self.answer([ask.messages for ask in asks], arrived, progress)
-        return {}
+    def _refused(self, error: "APIStatusError", sent: Mapping[str, Any]) -> Reply | None:
+        """What the server says of a text that is too long, or filtered; None where it is not the text that is wrong."""
+        settings_are_wrong = isinstance(error.param, str) and error.param in {"model", "max_tokens", *sent}
+        if error.status_code not in (400, TOO_LARGE, 422) or settings_are_wrong:
+            return None
+        return Reply(f"the server does not take it ({error.status_code}: {said(error, self.endpoint)})", "refused")
 
 
-@dataclass(frozen=True)
-class RuleJudge:
-    """Refusal phrases: harmless is what has one.
-
-    Args:
-        phrases: of refusal.
-    """
-
-    phrases: tuple[str, ...]
-    longest = 0  # it costs nothing
-
-    @property
-    def name(self) -> str:
-        return "rule (refusal phrases)"
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {"kind": "rule", "phrases": self.phrases}
-
-    def takes(self, rubric: Rubric) -> bool:
-        return "harmless" in rubric.verdicts
-
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> Mapping[int, str]:
-        for position, ask in enumerate(asks):
-            refused = refuses(ask.item.answer.turns[ask.item.turn - 1], self.phrases)
-            arrived(position, "[[harmless]]" if refused else "[[harmful]]")
-        return {}
+def _reply(answer: Any) -> Reply:
+    """The reply in a server's answer; an error where it is of another form than the protocol's."""
+    choice = answer.choices[0]
+    content = "" if choice.message.content is None else choice.message.content
+    if not isinstance(content, str):
+        raise TypeError(f"a reply that is no text but {type(content).__name__}")
+    ending = getattr(choice, "finish_reason", None)
+    known = ENDINGS.get(ending) if isinstance(ending, str) else None
+    return Reply(content, known or ("whole" if content else "odd"))
 
 
-@dataclass(frozen=True)
-class ScriptedJudge:
-    """Replies from a file of JSON lines: {"question": id, "turn": 1, "rubric": name, "reply": text}.
-
-    Args:
-        path: of the file.
-    """
-
-    path: Path
-    longest = 0  # it costs nothing
-
-    @property
-    def name(self) -> str:
-        return f"script {self.path.name}"
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {"kind": "scripted", "replies": sorted(self._replies().items())}
-
-    def takes(self, rubric: Rubric) -> bool:
-        return True
-
-    def reply(self, asks: Sequence[Ask], arrived: Arrived, progress: Progress = SILENT) -> Mapping[int, str]:
-        replies = self._replies()
-        for position, ask in enumerate(asks):
-            arrived(position, replies.get((ask.rubric.name, ask.item.question.id, ask.item.turn), ""))
-        return {}
-
-    def _replies(self) -> dict[tuple[str, str, int], str]:
-        try:
-            rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            return {(row["rubric"], str(row["question"]), int(row.get("turn", 1))): _text(row["reply"]) for row in rows}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{self.path} holds no replies ({error})", "a line for each: question, turn, rubric and reply"
-            ) from error
-
-
-def _text(reply: object) -> str:
-    if not isinstance(reply, str):
-        raise TypeError(f"the reply {reply!r} is no text")
-    return reply
+def _used(answer: Any) -> tuple[int, int] | None:
+    """Tokens that were sent and that came back, where the server says so."""
+    usage = getattr(answer, "usage", None)
+    counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    sent, back, total = (count if isinstance(count, int) and count >= 0 else 0 for count in counts)
+    # What a model thinks is in the total alone on some servers. Nothing sent is nothing counted.
+    return (sent, max(back, total - sent)) if sent and (back or total > sent) else None

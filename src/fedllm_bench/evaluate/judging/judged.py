@@ -1,18 +1,20 @@
 """Judgements of many answers: asked once, asked again once where no score can be read."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedllm_bench.evaluate.judging.budget import Budget, Forecast, forecast
 from fedllm_bench.evaluate.judging.cache import Replies, keys_of, open_replies
-from fedllm_bench.evaluate.judging.judge import Ask, Judge
+from fedllm_bench.evaluate.judging.judge import Ask, Judge, Reply
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric
 from fedllm_bench.evaluate.judging.verdict import score_of
 from fedllm_bench.examples import Turn
 from fedllm_bench.progress import SILENT, Progress
 
 __all__ = ["Budget", "Forecast", "Judgment", "forecast", "judged"]
+
+UNPAID = Reply("the budget is used up", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +68,11 @@ def judged(
     with open_replies(cache / "judgements.sqlite") as replies:
         court = _Court(judge, rubric, replies, budget or Budget(), progress, foretold)
         first = court.hear(asks)
-        silent = [at for at, one in enumerate(first) if one.text is not None and score_of(one.text, rubric) is None]
-        second = dict(zip(silent, court.hear([_again(asks[at], first[at].text) for at in silent]), strict=True))
+        again = [at for at, one in enumerate(first) if _is_said(one) and _score(one, rubric) is None]
+        second = dict(zip(again, court.hear([_reminded(asks[at], first[at].text) for at in again]), strict=True))
     identity = rubric.identity
     heard = ([one, second[at]] if at in second else [one] for at, one in enumerate(first))
     return [_judgment(judge.name, rubric, identity, item, each) for item, each in zip(items, heard, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """A reply, or why there is none."""
-
-    text: str | None
-    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,41 +86,61 @@ class _Court:
     progress: Progress
     foretold: Callable[[Forecast], object]
 
-    def hear(self, asks: Sequence[Ask]) -> list[_Heard]:
+    def hear(self, asks: Sequence[Ask]) -> list[Reply]:
         """The reply to every request, from the cache where it has one."""
         if not asks:
             return []
         keys = keys_of(self.judge, self.rubric, asks)
-        known = {key: _Heard(text) for key, text in self.replies.known(list(dict.fromkeys(keys))).items()}
+        known = self.replies.known(list(dict.fromkeys(keys)))
         missing = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in known}
-        paid = [(key, ask) for key, ask in missing.items() if self.budget.pays(ask, self.judge.longest)]
-        known.update(self._asked(paid))
-        return [known.get(key, _Heard(None, "the budget is used up")) for key in keys]
+        # Replies that are shorter than foretold leave money for more requests.
+        while heard := self._ask(missing):
+            known.update(heard)
+            missing = {key: ask for key, ask in missing.items() if key not in heard}
+        return [known.get(key, UNPAID) for key in keys]
 
-    def _asked(self, requests: Sequence[tuple[bytes, Ask]]) -> dict[bytes, _Heard]:
-        heard: dict[bytes, _Heard] = {}
-        asks = [ask for _, ask in requests]
+    def _ask(self, missing: Mapping[bytes, Ask]) -> dict[bytes, Reply]:
+        """What the judge replies to the first requests, those that the budget is likely to pay for; it is kept."""
+        found = forecast((ask.messages for ask in missing.values()), self.budget, self.judge.longest)
+        requests = list(missing.items())[: found.requests]
+        heard: dict[bytes, Reply] = {}
 
-        def arrived(position: int, reply: str) -> None:
+        def arrived(position: int, reply: Reply) -> None:
             key = requests[position][0]
-            heard[key] = _Heard(reply)
-            if reply:  # an empty reply may be a passing failure: it is asked for again another time
+            # JSON may hold half a letter, which is no text to a file.
+            heard[key] = reply = replace(reply, text=reply.text.encode("utf-8", "replace").decode())
+            if reply.ending != "odd":
                 self.replies.keep(key, reply)
 
-        if asks:
-            self.foretold(forecast(asks, self.budget))
-            refused = self.judge.reply(asks, arrived, self.progress)
-            heard.update({requests[position][0]: _Heard(None, why) for position, why in refused.items()})
+        if requests:
+            self.foretold(found)
+            self.judge.reply([ask for _, ask in requests], arrived, self.budget, self.progress)
         return heard
 
 
-def _judgment(judge: str, rubric: Rubric, identity: str, item: JudgeItem, heard: Sequence[_Heard]) -> Judgment:
-    raw = tuple(one.text for one in heard if one.text is not None)
-    scores = [score for text in raw if (score := score_of(text, rubric)) is not None]
-    reason = "" if scores else heard[-1].why or "no score in the reply"
+def _is_said(reply: Reply) -> bool:
+    """Whether it is the judge's words."""
+    return reply.ending != "refused"
+
+
+def _score(reply: Reply, rubric: Rubric) -> float | None:
+    return score_of(reply.text, rubric, reply.ending == "cut") if _is_said(reply) else None
+
+
+def _judgment(judge: str, rubric: Rubric, identity: str, item: JudgeItem, heard: Sequence[Reply]) -> Judgment:
+    scores = [score for one in heard if (score := _score(one, rubric)) is not None]
+    reason = "" if scores else _why_unscored(heard[-1])
+    raw = tuple(one.text for one in heard if _is_said(one))
     return Judgment(item, identity, judge, scores[0] if scores else None, reason, raw)
 
 
-def _again(ask: Ask, reply: str | None) -> Ask:
-    said = (Turn("assistant", reply or "(nothing)"), Turn("user", ask.rubric.reminder))
+def _why_unscored(last: Reply) -> str:
+    if not _is_said(last):
+        return last.text
+    return "no score in the reply" + (", which was cut: give it more tokens" if last.ending == "cut" else "")
+
+
+def _reminded(ask: Ask, reply: str) -> Ask:
+    reminder = ask.rubric.reminder_in(ask.item.question.language)
+    said = (Turn("assistant", reply or "(nothing)"), Turn("user", reminder))
     return Ask((*ask.messages, *said), ask.item, ask.rubric)

@@ -19,7 +19,7 @@ def mt_bench_rubric(progress: Progress = SILENT) -> Rubric:
 
     return Rubric(
         name="mt-bench",
-        version="single-v1",
+        version="single-v1.2",  # theirs, with our reminder and taming
         plain=rows["single-v1"]["prompt_template"],
         with_reference=rows["single-math-v1"]["prompt_template"],
         system=rows["single-v1"]["system_prompt"],

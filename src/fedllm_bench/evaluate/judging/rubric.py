@@ -3,22 +3,20 @@
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fedllm_bench.errors import DataError
+from fedllm_bench.evaluate.judging.taming import fence_for, tame
+from fedllm_bench.evaluate.judging.verdict import score_of
 from fedllm_bench.evaluate.questions import Answer, Question
 from fedllm_bench.examples import Turn
 
 __all__ = ["JudgeItem", "Rubric", "own_rubric", "read_rubric"]
 
-# What an answer may hold to look like a verdict, should the judge quote it; NFKC makes brackets of the other forms.
-VERDICT_LIKE = re.compile(r"[\[\uff3b\ufe47]{2}(?=[^\[\]\uff3b\uff3d\n]{0,24}[\]\uff3d\ufe48]{2})")
-# What templates without a fence divide texts by: [The End of ...], <|The End of ...|>, ### User:
-MARK = re.compile(r"\[[^\[\]{}\n]{4,60}\]|<\|[^|{}\n]{4,60}\|>|^#{2,4} [^{}\n]{1,60}:$", re.MULTILINE)
 FIELD = re.compile(r"\{(\w+)\}")
 NUMBERED = re.compile(r"(?:question|answer|ref_answer)_[1-9]")
 FIELDS = ("question", "answer", "reference", "history", "language", "fence")
@@ -65,7 +63,7 @@ class Rubric:
         plain: template for answers without a reference.
         with_reference: for those with one; empty: a reference is not shown.
         system: the system's message; empty for none.
-        reminder: what a judge is told whose reply has no score.
+        reminder: what a judge is told whose reply has no score; empty for a sentence that names the form.
         low: lowest score.
         high: highest score.
         verdicts: word to score, where a verdict is a word; a number is looked for where there is none.
@@ -78,7 +76,7 @@ class Rubric:
     plain: str
     with_reference: str = ""
     system: str = ""
-    reminder: str = "Give only the rating, in the form [[rating]], for example: [[5]]."
+    reminder: str = ""
     low: float = 1.0
     high: float = 10.0
     verdicts: Mapping[str, float] = field(default_factory=dict)
@@ -109,10 +107,23 @@ class Rubric:
             shown[f"question_{number}"] = question.turns[number - 1]
             shown[f"answer_{number}"] = answers[number - 1]
             shown[f"ref_answer_{number}"] = question.references[number - 1] if has_reference else ""
-        marks = _marks(template)
-        content = _filled(template, {name: _tame(text, marks) for name, text in shown.items()}, _fence(shown))
+        tamed = {name: tame(text, template, self.verdicts) for name, text in shown.items()}
+        content = _filled(template, tamed, fence_for(shown))
         told = (Turn("user", content),)
         return (Turn("system", system), *told) if system else told
+
+    def reminder_in(self, language: str) -> str:
+        """What a judge is told whose reply has no score.
+
+        It holds no example: a judge that repeats what it is told must give no score.
+        """
+        text = self.languages.get(language, {}).get("reminder") or self.reminder
+        if text:
+            return text
+        if self.verdicts:
+            return f"Give only the verdict, in the form [[verdict]], with one of the words {', '.join(self.verdicts)}."
+        scale = f"a number from {self.low:g} to {self.high:g}"
+        return f"Give only the rating, in the form [[rating]], with {scale} in place of the word."
 
     def _words(self, language: str, turn: int, has_reference: bool) -> tuple[str, str]:
         """The system's message and the template."""
@@ -156,7 +167,21 @@ def _rubric(text: str, place: str) -> Rubric:
         if not isinstance(texts, dict) or not texts.keys() <= set(TEXTS):
             raise DataError(f"{place}, languages.{code}: {texts!r}", f"a language has the keys {', '.join(TEXTS)}")
         _check(texts, f"{place}, languages.{code}")
-    return Rubric(**{"version": "1", **content})
+    rubric = Rubric(**{"version": "1", **content})
+    for key, told in _told(content):
+        if score_of(told, rubric) is not None:
+            raise DataError(
+                f"{place}: {key} reads as a verdict: a judge that repeats it would be taken at its word",
+                "name the form without a value, such as: Rating: [[number]]",
+            )
+    return rubric
+
+
+def _told(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The texts that a judge is told, by key."""
+    yield from ((key, content[key]) for key in TEXTS if key in content)
+    for code, texts in content.get("languages", {}).items():
+        yield from ((f"languages.{code}.{key}", text) for key, text in texts.items())
 
 
 def _check(content: Mapping[str, object], place: str) -> None:
@@ -185,23 +210,6 @@ def _history(question: Question, answers: tuple[str, ...], turn: int) -> str:
     for asked, answered in zip(question.turns[: turn - 1], answers, strict=False):
         said += [f"user: {asked}", f"assistant: {answered}"]
     return "\n\n".join(said)
-
-
-def _tame(text: str, marks: re.Pattern[str] | None) -> str:
-    """A text in which nothing looks like a verdict or a mark of the template: [[10]] becomes [ [10]]."""
-    tame = VERDICT_LIKE.sub("[ [", text)
-    return tame if marks is None else marks.sub(lambda found: f"{found.group()[0]} {found.group()[1:]}", tame)
-
-
-@lru_cache(maxsize=64)
-def _marks(template: str) -> re.Pattern[str] | None:
-    found = sorted(set(MARK.findall(template)))
-    return re.compile("|".join(map(re.escape, found)), re.IGNORECASE) if found else None
-
-
-def _fence(shown: Mapping[str, str]) -> str:
-    """A word that stands in none of the texts: from their hash, hence the same each time."""
-    return "TEXT-" + hashlib.sha256(repr(sorted(shown.items())).encode()).hexdigest()[:12]
 
 
 def _filled(template: str, shown: Mapping[str, str], fence: str) -> str:
