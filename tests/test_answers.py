@@ -49,6 +49,15 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
+def test_every_question_is_shown_as_long_as_the_page_has_room(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fedllm_bench.analysis import answers as module
+
+    asked, totals = answers(group(read_runs([runs])))
+    assert len(asked) == totals["vicuna"] == 1
+    monkeypatch.setattr(module, "ROOM", len(asked[0].words) - 1)
+    assert answers(group(read_runs([runs]))) == ([], totals)
+
+
 def test_a_question_has_the_answers_of_all_methods_in_their_order(runs: Path) -> None:
     asked, totals = answers(group(read_runs([runs])))
     assert totals == {"vicuna": 1}

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from fedllm_bench import records
 from fedllm_bench.analysis.evaluated import Model, base_models, models
 from fedllm_bench.analysis.methods import Method
-from fedllm_bench.benchmark_scores import BENCHMARKS, METRICS
+from fedllm_bench.benchmark_scores import BENCHMARKS, metric_of
 
 __all__ = ["Asked", "Said", "answers"]
 
-MOST = 60  # questions of a benchmark, to keep the page light
+ROOM = 30_000_000  # characters of all texts on the page: more, and browsers get slow
 LONGEST = 6000  # characters of a text
 
 
@@ -57,9 +58,15 @@ class Asked:
     references: tuple[str, ...]
     said: tuple[Said, ...]
 
+    @property
+    def words(self) -> str:
+        """All texts."""
+        own = (text for each in self.said for text in (*each.turns, *each.judged))
+        return "\n".join([*self.prompts, *self.references, *own])
+
 
 def answers(methods: Sequence[Method]) -> tuple[list[Asked], dict[str, int]]:
-    """Questions in the order of the benchmarks, and how many of each there are, shown or not.
+    """Questions in the order of the benchmarks, as many as the page has room for, and how many of each there are.
 
     Of a method with several runs the first speaks.
 
@@ -77,8 +84,9 @@ def answers(methods: Sequence[Method]) -> tuple[list[Asked], dict[str, int]]:
         asked = {question: row for own in said.values() for question, (row, _) in own.items()}
         if asked:
             totals[benchmark] = len(asked)
-            shown += [_asked(benchmark, row, said) for row in list(asked.values())[:MOST]]
-    return shown, totals
+            shown += [_asked(benchmark, row, said) for row in asked.values()]
+    sizes = accumulate(len(one.words) for one in shown)
+    return [one for one, size in zip(shown, sizes, strict=True) if size <= ROOM], totals
 
 
 def _speakers(method: Method) -> list[Model]:
@@ -95,7 +103,7 @@ def _read(model: Model, benchmark: str) -> dict[str, tuple[Mapping[str, Any], Sa
     points: dict[str, dict[str, str]] = {}
     for item in scores.items:
         words = f"{item.score:.4g}" if item.score is not None else item.unscored
-        points.setdefault(item.item, {})[METRICS[item.metric].title] = words
+        points.setdefault(item.item, {})[metric_of(item.metric).title] = words
     found: dict[str, tuple[Mapping[str, Any], Said]] = {}
     for row in rows:
         question = str(row["question"])
