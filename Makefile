@@ -10,7 +10,7 @@ IN_PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile
 # `make quickstart SHORT=1` takes two rounds instead of the whole experiment.
 QUICKSTART_OPTIONS := $(if $(SHORT),--runs runs-short --set federation.rounds=2 --set local.steps=1 --set evaluate.clients=4)
 
-.PHONY: help quickstart test test-all flower vllm check bench docs clean
+.PHONY: help quickstart extras test test-all flower vllm check bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -18,6 +18,8 @@ help: ## Show what there is to make
 
 quickstart: $(VENV)/.installed ## Fine-tune SmolLM2-135M on real conversations, federated and local; table and report
 	$(BIN)/fedllm-bench quickstart $(QUICKSTART_OPTIONS)
+
+extras: $(VENV)/.installed-analysis $(VENV)/.installed-evaluation $(VENV)/.installed-quantization ## Add what benchmarks, judges, measures of data and 8- or 4-bit bases need
 
 test: $(VENV)/.installed-dev ## Run the fast tests (under two minutes)
 	$(BIN)/python -m pytest $(IN_PARALLEL)

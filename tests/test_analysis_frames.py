@@ -382,7 +382,9 @@ def test_the_headline_says_how_far_the_best_method_gets_and_how_surely(tmp_path:
     text = said(tmp_path)
     assert text.startswith("fedavg lowers the held-out loss of the base model")
     assert f"{row.difference_to_base.mean:+.3f} (95% interval {row.difference_to_base.low:+.3f}" in text
-    assert "It ends below training alone (local) on the same clients" in text
+    assert "On the data of all 20 clients it ends below training alone (local)" in text
+    own = rows(tmp_path)["local"].own_client_loss, row.own_client_loss
+    assert "On the data of the 2 clients that trained alone, local has {:.3f} and fedavg {:.3f}.".format(*own) in text
 
 
 def test_the_headline_admits_that_a_method_made_things_worse(tmp_path: Path) -> None:
@@ -401,7 +403,7 @@ def test_the_headline_says_when_training_alone_was_better(tmp_path: Path) -> Non
     alone = experiment(federation={"rounds": 4, "cohort": 1}, algorithm={"name": "local"})
     write_run(tmp_path, alone, trained=["client-000"], gain=0.5)
     write_run(tmp_path, experiment(), gain=0.3)
-    assert "It ends above training alone (local)" in said(tmp_path)
+    assert "it ends above training alone (local)" in said(tmp_path)
 
 
 def test_the_headline_speaks_of_training_alone_where_there_is_nothing_else(tmp_path: Path) -> None:

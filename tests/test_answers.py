@@ -89,3 +89,12 @@ def test_a_report_of_runs_that_were_not_evaluated_has_no_benchmarks(
     assert Command(capsys, monkeypatch)("report", tmp_path / "runs").code == 0
     page = (tmp_path / "runs" / "report.html").read_text(encoding="utf-8")
     assert "Benchmarks" not in page and "side by side" not in page
+
+
+def test_replies_of_a_judge_that_was_reminded_are_told_apart(runs: Path) -> None:
+    path = next(path for path in runs.glob("*/judgments/vicuna-1.jsonl") if not path.parts[-3].startswith("base-"))
+    rows = list(records.read(path))
+    path.unlink()
+    records.append(path, *({**row, "raw": ["Nice.", "[[5]]"]} for row in rows))
+    judged = [said.judged[0] for said in answers(group(read_runs([runs])))[0][0].said]
+    assert "Reply 1 of 2:\nNice.\n\nReply 2 of 2:\n[[5]]" in judged

@@ -159,4 +159,5 @@ def test_an_order_by_luck_is_shaky() -> None:
 def test_where_there_is_nothing_to_order_nothing_is_said() -> None:
     assert stability({"a": [one([1.0])]}) is None
     assert stability({"a": [one([1.0, 2.0])], "b": [one([1.0, 2.0])]}) is None
+    assert stability({"a": [one([1.0, 2.0, 3.0, 4.0])], "b": [one([2.0, 3.0, 4.0, 5.0])]}) is None  # too few
     assert stability({"a": [{"seed 0": {"x": 1.0}}], "b": [{"seed 0": {"y": 1.0}}]}) is None

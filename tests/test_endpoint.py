@@ -11,6 +11,7 @@ from httpx import Response
 from fedllm_bench.endpoint import Endpoint, EndpointError, answers, chat, chat_one, embed, from_environment
 from fedllm_bench.errors import FedLLMError
 from fedllm_bench.examples import Turn
+from fedllm_bench.extras import hint_of
 from fedllm_bench.patience import _pause
 from served import Body, Talk, closing, failing, hanging, saying, served, slowly, vector_of, well
 
@@ -231,8 +232,18 @@ def test_openai_without_a_key_is_told_before_anything_is_sent(monkeypatch: pytes
     assert "OPENAI_BASE_URL" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    "address", ["nonsense", "localhost:9", "ftp://host/v1", "http://", "https:///v1", "http://a b"]
+)
+def test_an_address_that_is_none_is_told_before_anything_is_sent(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    with pytest.raises(EndpointError, match="is no address of a server") as caught:
+        from_environment()
+    assert "http://" in str(caught.value.hint)
+
+
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(FedLLMError, match="requests to http://x/v1: the package openai") as caught:
         embed(to("http://x/v1"), TEXTS, "ada")
-    assert caught.value.hint == "pip install 'fedllm-bench[analysis]'"
+    assert caught.value.hint == hint_of("analysis")

@@ -13,7 +13,7 @@ from fedllm_bench.errors import DataError, FedLLMError, RunError
 from fedllm_bench.evaluate import harness_task as module
 from fedllm_bench.evaluate.bench import Bench, Options
 from fedllm_bench.evaluate.engine import Candidate, Engine
-from fedllm_bench.evaluate.harness_task import harness_task
+from fedllm_bench.evaluate.harness_task import harness_task, require_task
 from fedllm_bench.model.base import load_model
 from fedllm_bench.model.harness import HarnessModel
 from fedllm_bench.model.lora import LoraSpec
@@ -146,6 +146,9 @@ def test_what_is_no_task_or_has_no_data_is_told_with_a_way_out(folder: Path, eng
     with pytest.raises(FedLLMError, match="no task 'made_choise'") as told:
         found("made_choise", folder, given)
     assert "made_choice" in str(told.value.hint)
+    with pytest.raises(FedLLMError, match="no task 'made_choise'"):
+        require_task("made_choise", [folder])
+    require_task("made_choice", [folder])
     (folder / "gone.yaml").write_text(CHOICE.replace("made_choice", "made_gone").replace("FILE", "/nowhere.jsonl"))
     with pytest.raises(DataError, match="its data cannot be loaded"):
         found("made_gone", folder, given)

@@ -10,9 +10,9 @@ from fedllm_bench.errors import FedLLMError
 from fedllm_bench.evaluate.judging.judged import Judgment, judged
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric, own_rubric
 from fedllm_bench.evaluate.questions import Answer, Question
-from fedllm_bench.judges import JUDGES, JudgeSettings
+from fedllm_bench.judges import JUDGES, JudgeSettings, judge_from
 from fedllm_bench.progress import SILENT
-from served import completion, saying, served
+from served import Talk, completion, saying, served, well
 
 
 def judgment(kind: str, settings: JudgeSettings, rubric: Rubric, cache: Path, answer: str = "So.") -> Judgment:
@@ -56,7 +56,8 @@ def test_a_script_judges(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["endpoint", "local", "scripted"])
 def test_a_judge_without_a_name_is_told(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)  # the name is asked for before the key
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(FedLLMError, match=f"--judge {kind} needs a name") as caught:
         JUDGES[kind](JudgeSettings(""), SILENT)
     assert f"--judge {kind}:" in str(caught.value.hint)
@@ -65,8 +66,41 @@ def test_a_judge_without_a_name_is_told(kind: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("kind", "name"), [("local", "no-such-model"), ("scripted", "no-such-file.jsonl")])
 def test_a_judge_that_is_not_there_is_told(kind: str, name: str, tmp_path: Path) -> None:
     with pytest.raises(FedLLMError, match=name) as caught:
-        judgment(kind, JudgeSettings(name), own_rubric("vicuna"), tmp_path)
+        JUDGES[kind](JudgeSettings(name), SILENT)
     assert caught.value.hint
+
+
+MEANT = {
+    "gpt-4o": "did you mean endpoint:gpt-4o?",
+    "org/model": "did you mean endpoint:org/model?",
+    "endpiont:gpt-4o": "did you mean endpoint:gpt-4o?",
+    "said.jsonl": "did you mean scripted:said.jsonl?",
+    "smollm2-135m": "did you mean local:smollm2-135m?",
+    "": "endpoint:MODEL, local:BASE",
+}
+
+
+@pytest.mark.parametrize(("text", "hint"), MEANT.items())
+def test_a_judge_without_a_kind_is_answered_with_the_likely_one(text: str, hint: str) -> None:
+    with pytest.raises(FedLLMError, match="--judge: unknown name") as caught:
+        judge_from(text, JudgeSettings(), SILENT)
+    assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 500])
+def test_a_server_that_says_anything_is_there(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Talk, "do_GET", lambda talk: talk.reply(status, "so it is"), raising=False)
+    with served(well) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        judge_from("endpoint:m", JudgeSettings(), SILENT).ready()
+    assert server.log.requests == []
+
+
+def test_a_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    with pytest.raises(FedLLMError, match=r"127\.0\.0\.1:9/v1 cannot be reached") as caught:
+        judge_from("endpoint:m", JudgeSettings(), SILENT).ready()
+    assert "OPENAI_BASE_URL" in str(caught.value.hint)
 
 
 def test_an_endpoint_without_a_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

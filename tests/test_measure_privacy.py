@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fedllm_bench.errors import FedLLMError
 from fedllm_bench.examples import PreferenceExample, Turn
+from fedllm_bench.extras import hint_of
 from fedllm_bench.measure.privacy import KINDS, find, personal_data
 
 FOUND = [
@@ -116,4 +117,4 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch, module: str,
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(FedLLMError, match=module) as caught:
         find(text)
-    assert caught.value.hint == "pip install 'fedllm-bench[analysis]'"
+    assert caught.value.hint == hint_of("analysis")

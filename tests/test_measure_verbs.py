@@ -8,6 +8,7 @@ import pytest
 
 from fedllm_bench.errors import FedLLMError
 from fedllm_bench.examples import ChatExample, Turn
+from fedllm_bench.extras import hint_of
 from fedllm_bench.measure import verbs as module
 from fedllm_bench.measure.verbs import opening, verbs
 
@@ -123,7 +124,7 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spacy", None)
     with pytest.raises(FedLLMError, match="root verbs: the package spacy cannot be loaded") as caught:
         verbs().compute([chat("Write a poem.")])
-    assert caught.value.hint == "pip install 'fedllm-bench[analysis]'"
+    assert caught.value.hint == hint_of("analysis")
 
 
 def test_a_parser_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_several_rows_of_fedavg_are_said_to_be_in_the_way(fedllm: Command, tmp_p
     said = "Several rows are FedAvg: nothing is compared with it."
     assert said in " ".join(fedllm("table", "3", tmp_path).out.split())
     assert said not in " ".join(fedllm("table", "3", tmp_path, "--against", "local").out.split())
-    assert "Several methods are fedavg" in " ".join(fedllm("table", tmp_path, "--metrics").out.split())
+    assert "Several rows are fedavg" in " ".join(fedllm("table", tmp_path, "--metrics").out.split())
 
 
 @pytest.mark.parametrize(

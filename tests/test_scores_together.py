@@ -123,17 +123,17 @@ def test_ref_judge_is_compared_where_the_same_was_asked(fedllm: Command, tmp_pat
     write_scored(tmp_path, experiment(data={"name": "fed-aya-wide"}, **second), 0.0, ["ref-judge"], settings=asked)
     write_scored(tmp_path, experiment(data={"name": "fed-wildchat"}, **third), 2.0, ["ref-judge"])
     rows = rows_of(fedllm, 3, tmp_path)
-    assert set(rows["FedProx"]["ref-gpt4"]["against"]) == {"fedavg"}
-    assert rows["FedYogi"]["ref-gpt4"]["against"] == {}
+    assert set(rows["FedProx"]["ref-judge"]["against"]) == {"fedavg"}
+    assert rows["FedYogi"]["ref-judge"]["against"] == {}
 
 
 def test_an_order_says_how_many_items_it_rests_on(fedllm: Command, tmp_path: Path) -> None:
     write_scored(tmp_path, experiment(), 0.0, ["vicuna"])
     run = write_run(tmp_path, experiment(algorithm={"name": "scaffold"}))
-    items = tuple(ItemScore("vicuna", str(place), 10.0) for place in range(2))
+    items = tuple(ItemScore("vicuna", str(place), 10.0) for place in range(5))
     write_scores(run, Scores("vicuna", items, SETTINGS))
     text = text_of(fedllm, 3, tmp_path)
-    assert "items that all rows have" in text and "Vicuna: SCAFFOLD in 100%, 1.00, n=2" in text
+    assert "items that all rows have" in text and "Vicuna: SCAFFOLD in 100%, tau 1.00, n=5." in text
 
 
 # --- runs
@@ -142,12 +142,12 @@ def test_an_order_says_how_many_items_it_rests_on(fedllm: Command, tmp_path: Pat
 def test_how_many_runs_a_number_rests_on_stands_beside_it(fedllm: Command, tmp_path: Path) -> None:
     for seed in (0, 1):
         write_scored(tmp_path, experiment(seed=seed), 0.0, ["vicuna"])
-    assert "n=80 runs" not in text_of(fedllm, 3, tmp_path / experiment().run_id)
+    assert "n=80, 1 seed" not in text_of(fedllm, 3, tmp_path / experiment().run_id)
     write_scored(tmp_path, experiment(**PROX), 0.0, ["vicuna"])
     text = text_of(fedllm, 3, tmp_path)
-    assert "n=80 runs=2" in text and "n=80 runs=1" in text
+    assert "n=80, 2 seeds" in text and "n=80, 1 seed " in text
     assert "is compared with one, nothing is said of other seeds" in text
-    assert "n=80 runs=2" in text_of(fedllm, tmp_path, "--metrics")
+    assert "n=80, 2 seeds" in text_of(fedllm, tmp_path, "--metrics")
     assert rows_of(fedllm, 3, tmp_path)["FedProx"]["vicuna"]["against"]["fedavg"]["runs"] == 1
 
 

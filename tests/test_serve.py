@@ -12,6 +12,7 @@ from typing import Any
 import openai
 import pytest
 
+from command import Command
 from fedllm_bench.serve import LARGEST, Server
 
 
@@ -127,3 +128,10 @@ def test_a_length_that_cannot_be_is_refused_and_ends_the_connection(server: Serv
         connection.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
         said = b"".join(iter(lambda: connection.recv(65536), b""))
     assert said.startswith(b"HTTP/1.1 400") and b"not a chat request" in said
+
+
+def test_a_model_that_is_none_is_told_before_a_port_that_is_taken(
+    server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Command(capsys, monkeypatch)("serve", "nope", "--port", str(server.server_address[1]))
+    assert done.code == 2 and "'nope'" in done.err and "port" not in done.err

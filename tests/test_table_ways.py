@@ -57,7 +57,7 @@ def test_a_run_that_cannot_be_evaluated_says_why_beside_one_that_was(fedllm: Com
     write_scored(tmp_path, experiment(), 0.0)
     run = write_scored(tmp_path, experiment(seed=1), 0.0)
     write_scores(run, Scores("mmlu", (), {}, "no questions are here", "put them below X"))
-    assert ways(fedllm, tmp_path) == {"put them below X": "no questions are here"}
+    assert ways(fedllm, tmp_path) == {"put them below X": "MMLU: no questions are here"}
     text = " ".join(fedllm("table", "3", tmp_path).out.split())
     assert "no questions are here: put them below X" in text
 
@@ -72,9 +72,8 @@ def test_a_run_that_nobody_judged_is_judged_beside_one_that_was(fedllm: Command,
 def test_a_run_that_nobody_judged_has_one_command(fedllm: Command, tmp_path: Path) -> None:
     run = write_scored(tmp_path, experiment(), 0.0)
     unjudged(run)
-    assert ways(fedllm, run) == {
-        f"fedllm-bench eval {run} --suite vicuna {JUDGE}": "no item has a score (no judge: name one with --judge)"
-    }
+    why = "Vicuna: no item has a score (no judge: name one with --judge)"
+    assert ways(fedllm, run) == {f"fedllm-bench eval {run} --suite vicuna {JUDGE}": why}
 
 
 def test_folders_with_spaces_are_quoted(fedllm: Command, tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ class Metric:
 
 RATING, PERCENT = (1.0, 10.0), (0.0, 100.0)
 _ROWS = (
-    Metric("mt-bench-1", "MT-1", "mt-bench", judged=True, unit="judge, 1-10, first turn", bounds=RATING),
-    Metric("mt-bench-2", "MT-2", "mt-bench", judged=True, unit="judge, 1-10, second turn", bounds=RATING),
+    Metric("mt-bench-1", "MT-Bench-1", "mt-bench", judged=True, unit="judge, 1-10, first turn", bounds=RATING),
+    Metric("mt-bench-2", "MT-Bench-2", "mt-bench", judged=True, unit="judge, 1-10, second turn", bounds=RATING),
     Metric("mt-bench", "MT-Bench", "mt-bench", judged=True, unit="judge, 1-10, both turns", bounds=RATING),
     Metric("vicuna", "Vicuna", "vicuna", judged=True, unit="judge, 1-10", bounds=RATING),
     Metric(
@@ -129,17 +129,17 @@ def harness_metric(benchmark: str, name: str, higher_is_better: bool) -> str:
 
 
 def metric_of(name: str) -> Metric:
-    """A metric by its name: of `METRICS`, or of a task of lm-evaluation-harness.
+    """A metric by its name: of `METRICS`, or of a task of lm-evaluation-harness; a task alone stands for what it lacks.
 
     Raises:
         RunError: it is neither.
     """
     if name in METRICS:
         return METRICS[name]
-    benchmark, _, own = name.partition(":")
-    if not (benchmark.startswith(HARNESS) and own):
+    benchmark, colon, own = name.partition(":")
+    if not benchmark.startswith(HARNESS) or (colon and not own):
         raise RunError(f"{name!r} is no metric", f"one of {', '.join(METRICS)}")
-    title = f"{benchmark.removeprefix(HARNESS)} {own}"
+    title = f"{benchmark.removeprefix(HARNESS)} {own}".strip()
     up = not own.endswith(LOWER)
     return Metric(name, title, benchmark, higher_is_better=up, unit="by lm-evaluation-harness", digits=3)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ A = TypeVar("A")
 Ask = Callable[["AsyncOpenAI", Q], Awaitable[A]]
 
 OPENAI = "https://api.openai.com/v1"
+ADDRESS = re.compile(r"https?://[^/\s]+(/\S*)?$", re.IGNORECASE)
 
 
 class EndpointError(FedLLMError):
@@ -80,10 +82,15 @@ def from_environment(**settings: Any) -> Endpoint:
         settings: further fields of `Endpoint`.
 
     Raises:
-        EndpointError: OpenAI's own server, and no key; others may need none.
+        EndpointError: the address is none; or OpenAI's own server, and no key: others may need none.
     """
     base_url = os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI
     key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not ADDRESS.match(base_url):
+        raise EndpointError(
+            f"OPENAI_BASE_URL is {base_url.rpartition('@')[2]!r}, which is no address of a server",
+            "it begins with http:// or https://, and usually ends in /v1",
+        )
     if not key and base_url.rstrip("/") == OPENAI:
         raise EndpointError(
             f"no key for {OPENAI}: the environment variable OPENAI_API_KEY is not set",

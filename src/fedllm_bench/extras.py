@@ -5,7 +5,15 @@ from typing import Any
 
 from fedllm_bench.errors import FedLLMError
 
-__all__ = ["needed"]
+__all__ = ["hint_of", "needed"]
+
+MADE = ("analysis", "evaluation", "quantization")  # what `make extras` installs
+
+
+def hint_of(extra: str) -> str:
+    """The command that installs an extra."""
+    checkout = "make extras in a checkout of the project, or " if extra in MADE else ""
+    return f"{checkout}pip install 'fedllm-bench[{extra}]'"
 
 
 def needed(module: str, extra: str, what: str) -> Any:
@@ -22,6 +30,4 @@ def needed(module: str, extra: str, what: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise FedLLMError(
-            f"{what}: the package {module} cannot be loaded ({error})", f"pip install 'fedllm-bench[{extra}]'"
-        ) from error
+        raise FedLLMError(f"{what}: the package {module} cannot be loaded ({error})", hint_of(extra)) from error

@@ -159,6 +159,70 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_files(
     assert not list(runs.rglob("*.turns.jsonl"))
 
 
+CHAT = ["--suite", "vicuna", "--suite", "mt-bench"]
+
+
+def test_a_dry_run_counts_what_is_left_and_writes_nothing(
+    fedllm: Command, judge: Served, tiny_model: Path, tmp_path: Path
+) -> None:
+    runs = run_in_miniature("table3", tiny_model, tmp_path, 'algorithm.name="fedavg"')
+    before = {path for path in runs.rglob("*") if path.is_file()}
+    told = ["--dry-run", "--judge", "endpoint:small", "--price-in", "1000000", "--price-out", "0"]
+    planned = {row["benchmark"]: row for row in evaluate(fedllm, runs, tmp_path, *told)}
+    assert set(planned) == set(BENCHMARKS) and not any(row["missing"] for row in planned.values())
+    models = 1 + len(list(runs.glob("*/adapter")))
+    turns = {"mt-bench": (2, 4), "vicuna": (1, 1), "advbench": (2, 2), "ref-judge": (2, 2)}
+    for name, counts in turns.items():
+        row = planned[name]
+        assert (row["questions"], row["answers"]) == counts, name
+        assert row["requests"] == row["answers"] * models, name
+        assert row["models"] == models and row["answered"] == 0 and row["most_new_tokens"] == 4
+        assert row["cost"] == row["tokens_in"] > 4 * row["requests"]
+    assert planned["mmlu"]["questions"] == 2 and planned["mmlu"]["answers"] is None
+    assert planned["humaneval"]["questions"] == 1 and planned["humaneval"]["requests"] is None
+    assert {path for path in runs.rglob("*") if path.is_file()} == before and judge.log.requests == []
+
+    own = ["--dry-run", "--suite", "vicuna", "--judge", "endpoint:small"]
+    done = fedllm("eval", runs, *own, "--max-requests", "1")
+    assert "1 requests, about" in done.out and f"of {models} requests" in " ".join(done.out.split()), done.out
+    evaluate(fedllm, runs, tmp_path, "--judge", "endpoint:small", *CHAT)
+    asked = len(judge.log.requests)
+    again = {row["benchmark"]: row for row in evaluate(fedllm, runs, tmp_path, *told)}
+    for name, there in {"mt-bench": True, "vicuna": True, "advbench": False}.items():
+        left = (models, 0) if there else (0, 2 * models)
+        assert (again[name]["answered"], again[name]["requests"]) == left
+    another = ["--dry-run", "--judge", "endpoint:other", *CHAT]
+    assert min(row["requests"] for row in evaluate(fedllm, runs, tmp_path, *another)) > 0
+    assert len(judge.log.requests) == asked
+
+
+def test_a_server_that_is_not_there_is_told_before_the_first_answer_and_not_missed_after_the_last(
+    fedllm: Command, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = run_in_miniature("table3", tiny_model, tmp_path, 'algorithm.name="fedavg"')
+    options = ["eval", runs, "--limit", "1", "--max-new-tokens", "4", "--suite", "vicuna", "--judge", "endpoint:small"]
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    done = fedllm(*options)
+    assert done.code == 2 and "http://127.0.0.1:9/v1 cannot be reached" in done.err
+    assert not list(runs.rglob("generations/*")) and not list(runs.rglob("scores/*"))
+    with served(rating) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
+        first = fedllm(*options)
+    assert first.code == 0 and len(server.log.requests) > 0, first.err
+    again = fedllm(*options)  # the server is gone, and all is there
+    assert (again.code, again.out) == (0, first.out), again.err
+
+
+def test_a_judge_that_cannot_go_on_ends_the_evaluation_and_nothing_is_called_missing(
+    fedllm: Command, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = run_in_miniature("table3", tiny_model, tmp_path, 'algorithm.name="fedavg"')
+    (tmp_path / "cache" / "judgements.sqlite").write_bytes(b"no database" * 1000)
+    done = fedllm("eval", runs, "--limit", "1", "--max-new-tokens", "4", "--suite", "advbench", "--judge", "rule")
+    assert done.code == 2 and "judgements.sqlite cannot be used" in done.err and "hint: remove it" in done.err
+    assert not list(runs.rglob("scores/*"))
+
+
 TABLES = {
     "table2": ("2", ["ref-judge"]),
     "table4-single": ("4", ["mt-bench", "vicuna", "ref-judge"]),

@@ -119,9 +119,16 @@ def _judgments(folder: Path, name: object) -> dict[str, tuple[str, ...]]:
     """Question to the judge's words, turn after turn."""
     found: dict[str, list[str]] = {}
     for row in records.read(folder / "judgments" / str(name)) if name else ():
-        words = _short("\n".join(row["raw"])) or f"({row['unscored']})"
+        words = _short(_replies(row["raw"])) or f"({row['unscored']})"
         found.setdefault(str(row["question"]), []).append(words)
     return {question: tuple(words) for question, words in found.items()}
+
+
+def _replies(raw: Sequence[str]) -> str:
+    """One as it is; several, asked for again without a score in the one before, by number."""
+    if len(raw) == 1 or not any(raw):
+        return "".join(raw)
+    return "\n\n".join(f"Reply {number} of {len(raw)}:\n{reply}" for number, reply in enumerate(raw, start=1))
 
 
 def _asked(benchmark: str, row: Mapping[str, Any], said: Mapping[str, Mapping[str, tuple[Any, Said]]]) -> Asked:

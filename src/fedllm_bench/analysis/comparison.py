@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 RESAMPLES = 5000
+FEWEST = 5  # items from which an order may be drawn anew: one question orders any methods, and always the same way
 CHUNK = 1 << 21  # drawn counts held in memory at a time
 
 Floats = NDArray[np.float64]
@@ -137,13 +138,15 @@ def stability(methods: Mapping[str, Sequence[Replicas]], higher_is_better: bool 
         higher_is_better: which way is up.
 
     Returns:
-        None for fewer than two methods, where all are equal, or where a part has no item that all have.
+        None for fewer than two methods, where all are equal, where a part has no item that all have, or where all parts
+        together have fewer than `FEWEST`.
     """
     if len(methods) < 2:
         return None
     names = list(methods)
     parts = [_common(list(samples)) for samples in zip(*methods.values(), strict=True)]
-    if any(not _items(samples[0]) for samples in parts):
+    counts = [len(_items(samples[0])) for samples in parts]
+    if 0 in counts or sum(counts) < FEWEST:
         return None
     sign = 1.0 if higher_is_better else -1.0
     means = sign * np.array([mean([samples[place] for samples in parts]) for place in range(len(names))])
@@ -161,7 +164,7 @@ def stability(methods: Mapping[str, Sequence[Replicas]], higher_is_better: bool 
         float(np.mean(draws[best] >= draws.max(axis=0) - 1e-12)),
         float(np.mean((agree > 0).all(axis=0))),
         float(agree.mean()),
-        sum(len(_items(samples[0])) for samples in parts),
+        sum(counts),
     )
 
 

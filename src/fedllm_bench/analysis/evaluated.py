@@ -48,11 +48,14 @@ class Model:
     @property
     def replica(self) -> str:
         """What it is one of several by: seed, and the client or group that trained alone."""
-        if self.is_base:
-            return SEEDLESS
+        return SEEDLESS if self.is_base else " ".join(filter(None, [f"seed {self.run.seed}", self.part]))
+
+    @property
+    def part(self) -> str:
+        """The client or group that trained alone; empty where all trained together."""
         data = self.run.experiment["data"]
         chosen = [data.get(key) for key in ("client", "client_samples", "drawn", "group")]
-        return " ".join([f"seed {self.run.seed}", *(str(value) for value in chosen if value is not None)])
+        return " ".join(str(value) for value in chosen if value is not None)
 
 
 def models(runs: Iterable[Run]) -> list[Model]:
@@ -118,6 +121,21 @@ class Sample:
         return Counter(item.unscored for item in items if item.score is None)
 
     @property
+    def seeds(self) -> int:
+        """Different seeds behind the scores; none behind those of a base."""
+        return len({model.run.seed for model in self._scored if not model.is_base})
+
+    @property
+    def clients(self) -> int:
+        """Clients that trained alone, each by a run of its own."""
+        return len({model.part for model in self._scored if model.part and model.run.algorithm == "local"})
+
+    @property
+    def groups(self) -> int:
+        """Groups of clients that trained together, each by runs of its own."""
+        return len({model.part for model in self._scored if model.part and model.run.algorithm != "local"})
+
+    @property
     def lacking(self) -> list[Model]:
         """Models that eval would give a score: not evaluated, or not judged."""
         return [model for model in self._without if model.run.complete]
@@ -147,6 +165,12 @@ class Sample:
             names = ", ".join(differing(self.terms))
             return f"its runs answered different questions or under different settings ({names})"
         return ""
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether a judge was asked and gave no item a score."""
+        judged = any(judge_of(self._scores(model)) is not None for model in self.models)
+        return self.metric.judged and judged and not self.replicas and bool(self.unscored)
 
     @property
     def known(self) -> bool:

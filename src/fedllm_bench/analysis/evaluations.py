@@ -1,25 +1,24 @@
 """Methods against metrics: the benchmarks of runs, whether they are of a paper's table or not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fedllm_bench.analysis.evaluated import Model, Slot, base_models, models
 from fedllm_bench.analysis.frames import copies_note
+from fedllm_bench.analysis.gaps import unnumbered, ways
 from fedllm_bench.analysis.methods import Method
-from fedllm_bench.analysis.score_words import (
-    cell_text,
-    judges_note,
-    several_runs,
-    stability_note,
-    statistics_note,
-    ways,
-)
+from fedllm_bench.analysis.references import KINDS, asked_row
+from fedllm_bench.analysis.score_cells import brief_text, cell_text, several_runs
+from fedllm_bench.analysis.score_words import notes, units_note
 from fedllm_bench.analysis.scoreboard import Board, board
-from fedllm_bench.analysis.tables import Column, column
-from fedllm_bench.benchmark_scores import BENCHMARKS, METRICS, metric_of
+from fedllm_bench.analysis.summary import privacy_notes
+from fedllm_bench.analysis.tables import Column, column, privacy_text
+from fedllm_bench.benchmark_scores import BENCHMARKS, HARNESS, METRICS, metric_of
 
 __all__ = ["Evaluations", "brief", "caption", "columns_of", "evaluations", "flat_rows", "nested_rows"]
+
+GROUPS = "mmlu-"  # how metrics of MMLU by group of subjects begin
 
 
 @dataclass(frozen=True)
@@ -30,52 +29,51 @@ class Evaluations:
         methods: in order.
         metrics: names of columns: one for each benchmark at least.
         board: the cells by name of the method and of the metric.
-        reference: names of the methods that others are compared with.
-        ambiguous: `fedavg` or `local` where several methods are that, so that nothing is compared with it.
+        against: what cells that cannot be told from it are marked for: `fedavg`, `local`, or the name of a method.
+        alike: `fedavg` and `local` to the methods that are that: nothing is compared with one of several.
     """
 
     methods: tuple[Method, ...]
     metrics: tuple[str, ...]
     board: Board
-    reference: Mapping[str, str]
-    ambiguous: tuple[str, ...] = ()
+    against: str
+    alike: Mapping[str, tuple[str, ...]]
 
 
-def evaluations(methods: Sequence[Method]) -> Evaluations:
+def evaluations(methods: Sequence[Method], against: str = "fedavg") -> Evaluations:
     """Scores of methods with statistics.
 
+    Args:
+        methods: in order.
+        against: `fedavg`, `local`, or the name of a method.
+
     Raises:
-        RunError: a file of scores is broken; named.
+        RunError: a file of scores is broken; named. Or no method is called what they are compared with.
     """
     found = {method.name: _models(method) for method in methods}
-    scored = {
-        item.metric
-        for own in found.values()
-        for model in own
-        for scores in model.scores.values()
-        for item in scores.items
-    }
-    known = [name for name in METRICS if name in BENCHMARKS or name in scored]
-    metrics = (*known, *sorted(scored.difference(METRICS)))
+    chosen = asked_row(against, list(found))
+    metrics = _metrics([model for own in found.values() for model in own])
     slots = {name: {metric: Slot.of(own, metric) for metric in metrics} for name, own in found.items()}
-    alike = {kind: _alike(methods, kind) for kind in ("fedavg", "local")}
-    reference = {kind: names[0] for kind, names in alike.items() if len(names) == 1}
+    alike = {kind: _alike(methods, kind) for kind in KINDS}
+    single = {kind: names[0] for kind, names in alike.items() if len(names) == 1}
+    references = single | ({} if chosen in KINDS else {chosen: chosen})
     return Evaluations(
         tuple(methods),
         metrics,
         board(
             slots,
-            {kind: slots[name] for kind, name in reference.items()},
+            {kind: slots[name] for kind, name in references.items()},
             [name for name in metrics if not metric_of(name).higher_is_better],
         ),
-        reference,
-        tuple(kind for kind, names in alike.items() if len(names) > 1),
+        chosen,
+        alike,
     )
 
 
 def brief(found: Evaluations) -> Evaluations:
-    """The same without what does not fit a screen: MMLU by group of subjects."""
-    return replace(found, metrics=tuple(name for name in found.metrics if not name.startswith("mmlu-")))
+    """The same without what does not fit a screen: columns without any number, MMLU by group of subjects."""
+    metrics = (name for name in found.metrics if not name.startswith(GROUPS) and found.board.has_number(name))
+    return replace(found, metrics=tuple(metrics))
 
 
 def nested_rows(found: Evaluations) -> list[dict[str, Any]]:
@@ -83,6 +81,7 @@ def nested_rows(found: Evaluations) -> list[dict[str, Any]]:
     return [
         {
             "method": method.name,
+            **_privacy(method, found),
             "metrics": {name: cell.row() for name, cell in found.board.cells[method.name].items()},
         }
         for method in found.methods
@@ -97,57 +96,84 @@ def flat_rows(found: Evaluations, flat: bool = False) -> list[dict[str, Any]]:
         flat: cells are numbers and texts alone, for CSV.
     """
     return [
-        {"method": method.name}
+        {"method": method.name, **_privacy(method, found, flat)}
         | {name: cell.flat() if flat else cell.row() for name, cell in found.board.cells[method.name].items()}
         for method in found.methods
     ]
 
 
-def columns_of(found: Evaluations, against: str) -> list[Column]:
-    """The columns of `flat_rows` for people.
-
-    Args:
-        found: the scores.
-        against: `fedavg` or `local`: cells that cannot be told from it are marked.
-    """
+def columns_of(found: Evaluations, form: str = "text") -> list[Column]:
+    """The columns of `flat_rows` for people."""
 
     def column_of(name: str) -> Column:
         metric = metric_of(name)
-        runs = several_runs(own[name] for own in found.board.cells.values())
-        return column(metric.title, name, lambda cell: cell_text(cell, metric.digits, against, runs), numeric=True)
+        runs = several_runs(found.board.of_column(name))
 
-    return [column("method", "method"), *map(column_of, found.metrics)]
+        def words(cell: Mapping[str, Any]) -> str:
+            if form == "tex":
+                return brief_text(cell, metric.digits, found.against)
+            return cell_text(cell, metric.digits, found.against, runs)
+
+        return column(metric.title, name, words, numeric=True)
+
+    epsilon = column("epsilon", "privacy", privacy_text, numeric=True, optional=True)
+    return [column("method", "method"), epsilon, *map(column_of, found.metrics)]
 
 
-def caption(found: Evaluations, against: str) -> str:
-    """What the numbers are, and the commands that fill the gaps."""
-    units = "; ".join(f"{metric.title}: {metric.unit}" for metric in map(metric_of, found.metrics))
-    titles = {name: metric_of(name).title for name in found.metrics}
-    board, hidden = found.board, {name for own in found.board.cells.values() for name in own}.difference(titles)
-    cells = [cell for own in board.cells.values() for cell in own.values()]
-    runs = [run for method in found.methods if method.base is not None for run in method.runs]
-    parts = [
-        f"{units}.",
-        "MMLU by group of subjects: --format md, tex, csv or json." if hidden else "",
-        statistics_note(cells, against, found.reference.get(against, against)),
-        f"Several methods are {against}: nothing is compared with it." if against in found.ambiguous else "",
-        judges_note(
-            board.judges, *([titles[name] for name in own if name in titles] for own in (board.mixed, board.unlike))
+def caption(found: Evaluations, form: str = "text") -> str:
+    """What the numbers are, and the commands that fill the gaps, on lines."""
+    board, against = found.board, found.against
+    every = dict.fromkeys(name for own in board.cells.values() for name in own)
+    hidden = [name for name in every if name not in found.metrics]
+    titles = {name: metric_of(name).title for name in every}
+    numbered = {name: titles[name] for name in found.metrics if board.has_number(name)}
+    alike = found.alike.get(against, ())
+    lines = [
+        units_note({title: metric_of(name).unit for name, title in numbered.items()}),
+        "MMLU by group of subjects: --format md, tex, csv or json." if _groups_are_hidden(found, hidden) else "",
+        *notes(
+            board,
+            numbered,
+            against,
+            alike[0] if len(alike) == 1 else against,
+            alike if len(alike) > 1 else (),
+            form == "tex",
         ),
-        stability_note({titles[name]: firm for name, firm in board.stability.items() if name in titles}),
-        copies_note(runs),
+        *dict.fromkeys(privacy_notes(found.methods)),
+        unnumbered({titles[name]: board.of_column(name) for name in hidden if not name.startswith(GROUPS)}),
+        copies_note(run for method in found.methods if method.base is not None for run in method.runs),
     ]
-    lines = [" ".join(part for part in parts if part)]
-    gaps = [f"{what}: {command}" for command, what in ways(board.cells).items()]
-    return "\n".join([*lines, *(["", *gaps] if gaps else [])])
+    gaps = [f"{what}: {command}" for command, what in ways(board, titles).items()]
+    return "\n".join([*filter(None, lines), *(["", *gaps] if gaps else [])])
+
+
+def _groups_are_hidden(found: Evaluations, hidden: Sequence[str]) -> bool:
+    return any(name.startswith(GROUPS) and found.board.has_number(name) for name in hidden)
+
+
+def _metrics(found: Iterable[Model]) -> tuple[str, ...]:
+    """A column for each benchmark, for each other metric that has items, and for each task that could not run."""
+    files = [scores for model in found for scores in model.scores.values()]
+    scored = {item.metric for scores in files for item in scores.items}
+    has_items = {metric_of(name).benchmark for name in scored}
+    missing = {scores.benchmark for scores in files if scores.missing and scores.benchmark.startswith(HARNESS)}
+    known = (name for name in METRICS if name in BENCHMARKS or name in scored)
+    return (*known, *sorted(scored.difference(METRICS) | (missing - has_items)))
+
+
+def _privacy(method: Method, found: Evaluations, flat: bool = False) -> dict[str, Any]:
+    """What privacy its rounds have spent, where that of some method is known; flat, the epsilon alone."""
+    if not any(each.privacy for each in found.methods):
+        return {}
+    return {"epsilon": (method.privacy or {}).get("epsilon")} if flat else {"privacy": method.privacy}
 
 
 def _models(method: Method) -> list[Model]:
     return base_models(method.runs) if method.base is None else models(method.runs)
 
 
-def _alike(methods: Sequence[Method], algorithm: str) -> list[str]:
+def _alike(methods: Sequence[Method], algorithm: str) -> tuple[str, ...]:
     """Names of the methods of an algorithm; of the plain ones alone where others have channels or groups."""
     found = [method for method in methods if method.base is not None and method.runs[0].algorithm == algorithm]
     plain = [method for method in found if not method.runs[0].variant]
-    return [method.name for method in plain or found]
+    return tuple(method.name for method in plain or found)

@@ -174,7 +174,11 @@ def _spent(figure: Figure, shown: Sequence[_Shown]) -> bool:
         return False
     panels: tuple[tuple[str, list[int], Callable[[float], str]], ...] = (
         ("training tokens", [one.summary.tokens for one in rows], count_text),
-        ("bytes up and down", [one.summary.bytes_up + one.summary.bytes_down for one in rows], bytes_text),
+        (
+            "bytes up and down",
+            [(one.summary.bytes_up or 0) + (one.summary.bytes_down or 0) for one in rows],
+            _sent_text,
+        ),
     )
     for axes, (what, values, words) in zip(_rows(figure, rows, len(panels)), panels, strict=True):
         bars = axes.barh(range(len(rows)), values, height=0.5, color=[one.look.color for one in rows])
@@ -184,6 +188,10 @@ def _spent(figure: Figure, shown: Sequence[_Shown]) -> bool:
         axes.spines["bottom"].set_visible(False)
         axes.set_title(what, fontsize=9)
     return True
+
+
+def _sent_text(count: float) -> str:
+    return bytes_text(count) if count else "none"
 
 
 def _rows(figure: Figure, shown: Sequence[_Shown], panels: int) -> list[Axes]:

@@ -66,9 +66,20 @@ def _against_local(best: Entry, local: Entry | None) -> Iterator[str]:
     interval = mean_interval(list(difference.values()))
     verb = _verb(interval, "ends below", "ends above", "cannot be told from")
     yield (
-        f"It {verb} training alone ({local[0].name}) on the same clients: {interval.mean:+.3f} "
-        f"({interval.low:+.3f} to {interval.high:+.3f})."
+        f"On the data of all {len(difference)} clients it {verb} training alone ({local[0].name}): "
+        f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})."
     )
+    yield from _on_own_clients(best, local)
+
+
+def _on_own_clients(best: Entry, local: Entry) -> Iterator[str]:
+    """Who trains alone does it for its own data: there the two may be the other way round."""
+    alone, together = local[1].own_client_loss, best[1].own_client_loss
+    if alone is None or together is None:
+        return
+    count = len(set(local[0].lone_clients.values()))
+    whose = "the client that trained alone" if count == 1 else f"the {count} clients that trained alone"
+    yield f"On the data of {whose}, {local[0].name} has {alone:.3f} and {best[0].name} {together:.3f}."
 
 
 def _verb(change: Interval, lower: str, higher: str, unclear: str) -> str:

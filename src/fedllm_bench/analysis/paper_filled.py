@@ -10,6 +10,7 @@ from fedllm_bench.analysis.methods import group
 from fedllm_bench.analysis.paper_results import Printed, printed
 from fedllm_bench.analysis.paper_rows import BASE, chats, of_chat
 from fedllm_bench.analysis.paper_tables import PaperTable, Part
+from fedllm_bench.analysis.references import KINDS, asked_row
 from fedllm_bench.analysis.scoreboard import Board, Slots, board
 from fedllm_bench.benchmark_scores import METRICS
 
@@ -41,7 +42,8 @@ class Filled:
         rows: the paper's first, in its order, whether there are runs for them or not.
         board: the cells by title of the row and key of the column.
         left_out: runs that have no place in the table.
-        ambiguous: `fedavg` or `local` to the titles that several rows have, so that nothing is compared with them.
+        against: what cells that cannot be told from it are marked for: `fedavg`, `local`, or the title of a row.
+        ambiguous: `fedavg` or `local` to the rows that share a title, so that nothing is compared with them.
     """
 
     table: PaperTable
@@ -49,39 +51,37 @@ class Filled:
     rows: tuple[Row, ...]
     board: Board
     left_out: tuple[Run, ...]
+    against: str
     ambiguous: Mapping[str, tuple[str, ...]]
 
 
-def fill(table: PaperTable, runs: Sequence[Run]) -> Filled:
+def fill(table: PaperTable, runs: Sequence[Run], against: str = "fedavg") -> Filled:
     """Fill a table.
 
     Args:
         table: which.
         runs: finished or not, with scores or without.
+        against: `fedavg`, `local`, or the title of a row.
 
     Raises:
-        RunError: a file of scores is broken; named.
+        RunError: a file of scores is broken; named. Or no row is called what they are compared with.
     """
     facts = _as_rows(table, printed(table.number))
     placed = [(title, run) for run in runs if (title := table.row_of(run)) is not None]
     rows = tuple(_rows(table, facts, placed))
-    titles_of: dict[str, Callable[[Part], str]] = {"fedavg": lambda part: "FedAvg", "local": table.alone}
-    references = {kind: _reference(table, rows, title_of) for kind, title_of in titles_of.items()}
-    often = {title for title, count in Counter(row.printed_as for row in rows).items() if count > 1}
+    chosen = asked_row(against, [row.title for row in rows])
+    slots = slots_of(table, rows)
+    references = {kind: _reference(table, rows, _title_of(table, kind)) for kind in KINDS}
     descending = [heading.key for heading in table.headings if not METRICS[heading.parts[0].metric].higher_is_better]
     kept = {id(run) for _, run in placed}
     return Filled(
         table,
         facts,
         rows,
-        board(slots_of(table, rows), references, descending),
+        board(slots, references if chosen in KINDS else {**references, chosen: slots[chosen]}, descending),
         tuple(run for run in runs if id(run) not in kept),
-        {
-            kind: tuple(
-                sorted(often.intersection(title_of(part) for heading in table.headings for part in heading.parts))
-            )
-            for kind, title_of in titles_of.items()
-        },
+        chosen,
+        {kind: tuple(_rivals(table, rows, _title_of(table, kind))) for kind in KINDS},
     )
 
 
@@ -98,6 +98,18 @@ def slots_of(table: PaperTable, rows: Sequence[Row]) -> Slots:
 def _sample(table: PaperTable, row: Row, part: Part) -> Sample:
     taken = tuple(model for model in row.models if table.takes(model.run, part.language, part.chat))
     return Sample(taken, METRICS[part.metric], part.language)
+
+
+def _title_of(table: PaperTable, kind: str) -> Callable[[Part], str]:
+    """What the paper calls the row that a part is compared with."""
+    return table.alone if kind == "local" else lambda part: "FedAvg"
+
+
+def _rivals(table: PaperTable, rows: Sequence[Row], title_of: Callable[[Part], str]) -> Iterator[str]:
+    """Rows that share a title to be compared with."""
+    sought = {title_of(part) for heading in table.headings for part in heading.parts}
+    count = Counter(row.printed_as for row in rows)
+    return (row.title for row in rows if row.printed_as in sought and count[row.printed_as] > 1)
 
 
 def _reference(table: PaperTable, rows: Sequence[Row], title_of: Callable[[Part], str]) -> dict[str, Slot]:

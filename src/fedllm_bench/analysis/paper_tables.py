@@ -90,7 +90,7 @@ def _languages(codes: tuple[str, ...]) -> tuple[Heading, ...]:
 
 _MT_1 = _plain("mt-bench-1", "MT-Bench-1", "mt-bench-1")
 _VICUNA = _plain("vicuna", "Vicuna", "vicuna")
-_REFERENCE = _plain("ref-gpt4", "Ref-Judge", "ref-judge")
+_REFERENCE = _plain("ref-judge", "Ref-Judge", "ref-judge")
 _MMLU = _plain("mmlu", "MMLU", "mmlu")
 _TWO_CLIENTS = "Local training is the mean over the clients that trained alone."
 
@@ -120,13 +120,13 @@ _ROWS = (
         4,
         "single-turn and multi-turn chat on Fed-WildChat",
         (
-            _plain("single/mt-bench-1", "single:\nMT-1", "mt-bench-1", "single"),
+            _plain("single/mt-bench-1", "single:\nMT-Bench-1", "mt-bench-1", "single"),
             _plain("single/vicuna", "single:\nVicuna", "vicuna", "single"),
-            _plain("single/ref-gpt4", "single:\nRef-Judge", "ref-judge", "single"),
-            _plain("multi/mt-bench-1", "multi:\nMT-1", "mt-bench-1", "multi"),
-            _plain("multi/mt-bench-2", "multi:\nMT-2", "mt-bench-2", "multi"),
+            _plain("single/ref-judge", "single:\nRef-Judge", "ref-judge", "single"),
+            _plain("multi/mt-bench-1", "multi:\nMT-Bench-1", "mt-bench-1", "multi"),
+            _plain("multi/mt-bench-2", "multi:\nMT-Bench-2", "mt-bench-2", "multi"),
             _plain("multi/mt-bench", "multi:\nMT-Bench", "mt-bench", "multi"),
-            _plain("multi/ref-gpt4", "multi:\nRef-Judge", "ref-judge", "multi"),
+            _plain("multi/ref-judge", "multi:\nRef-Judge", "ref-judge", "multi"),
         ),
         algorithm_row,
         lambda row: ("table4-single", "table4-multi"),
@@ -154,11 +154,11 @@ _ROWS = (
     PaperTable(
         8,
         "FedAvg on Fed-WildChat with noise of a fixed sigma",
-        (_plain("MT-Bench", "MT-Bench", "mt-bench-1"),),
+        (_MT_1,),
         noise_row,
         lambda row: ("table8",),
         alone=lambda part: "local(1702)",
-        note="MT-Bench is its first turn: all seven values of the paper are multiples of 1/80, the number of its "
+        note="The paper's MT-Bench is its first turn: all seven values are multiples of 1/80, the number of its "
         "questions. Nothing clips what clients send: the noise guarantees no privacy.",
         across=True,
     ),

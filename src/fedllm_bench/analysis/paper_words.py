@@ -1,26 +1,22 @@
-"""A filled table of the paper as rows, columns, a caption, and the commands that fill its gaps."""
+"""A filled table of the paper as rows, columns and a caption."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fedllm_bench.analysis.frames import copies_note
+from fedllm_bench.analysis.apart import judges_of
+from fedllm_bench.analysis.frames import Run, copies_note
+from fedllm_bench.analysis.gaps import unnumbered
+from fedllm_bench.analysis.methods import group
 from fedllm_bench.analysis.paper_filled import Filled, Row
-from fedllm_bench.analysis.paper_rows import BASE
 from fedllm_bench.analysis.paper_tables import Heading
-from fedllm_bench.analysis.score_words import (
-    cell_text,
-    judges_note,
-    several_runs,
-    stability_note,
-    statistics_note,
-    ways,
-)
-from fedllm_bench.analysis.scoreboard import NO_RUN
+from fedllm_bench.analysis.paper_ways import commands
+from fedllm_bench.analysis.score_cells import brief_text, cell_text, several_runs
+from fedllm_bench.analysis.score_words import notes, units_note
 from fedllm_bench.analysis.tables import Column, column
 from fedllm_bench.benchmark_scores import METRICS
 
-__all__ = ["caption", "columns_of", "commands", "document", "rows_of"]
+__all__ = ["caption", "columns_of", "document", "rows_of"]
 
 
 def rows_of(filled: Filled, with_paper: bool, flat: bool = False) -> list[dict[str, Any]]:
@@ -43,81 +39,77 @@ def rows_of(filled: Filled, with_paper: bool, flat: bool = False) -> list[dict[s
     ]
 
 
-def columns_of(filled: Filled, against: str) -> list[Column]:
-    """The columns of `rows_of` for people.
+def columns_of(filled: Filled, with_paper: bool = False, form: str = "text") -> list[Column]:
+    """The columns of `rows_of` for people; as text those alone that have some number."""
 
-    Args:
-        filled: the table.
-        against: `fedavg` or `local`: cells that cannot be told from it are marked.
-    """
-    headings, cells = filled.table.headings, filled.board.cells.values()
+    def words(heading: Heading, runs: bool) -> Callable[[Mapping[str, Any]], str]:
+        digits = METRICS[heading.parts[0].metric].digits
+        if form == "tex":
+            return lambda cell: brief_text(cell, digits, filled.against)
+        return lambda cell: cell_text(cell, digits, filled.against, runs)
+
     if filled.table.across:
-        words = _words(headings[0], against, several_runs(cell for own in cells for cell in own.values()))
-        return [column("metric", "metric"), *(column(row.title, row.title, words, numeric=True) for row in filled.rows)]
+        in_words = words(filled.table.headings[0], several_runs(filled.board.all_cells))
+        rows = [row for row in filled.rows if form != "text" or _row_has_number(filled, row, with_paper)]
+        return [
+            column("metric", "metric", titles_of(filled).__getitem__),
+            *(column(row.title, row.title, in_words, numeric=True) for row in rows),
+        ]
+    headings = [each for each in filled.table.headings if form != "text" or _has_number(filled, each, with_paper)]
     return [
         column("method", "method"),
         *(
             column(
-                heading.title,
-                heading.key,
-                _words(heading, against, several_runs(own[heading.key] for own in cells)),
+                each.title,
+                each.key,
+                words(each, several_runs(filled.board.of_column(each.key))),
                 numeric=True,
             )
-            for heading in headings
+            for each in headings
         ),
     ]
 
 
-def caption(filled: Filled, with_paper: bool, against: str) -> str:
-    """What the numbers are, who judged, how firm the order is, and what would fill the gaps."""
-    table = filled.table
-    parts = [
+def caption(filled: Filled, with_paper: bool, form: str = "text") -> str:
+    """What the numbers are, who judged, how firm the order is, and what would fill the gaps, on lines."""
+    table, board, against = filled.table, filled.board, filled.against
+    titles = titles_of(filled)
+    numbered = {each.key: titles[each.key] for each in table.headings if board.has_number(each.key)}
+    shown = [each for each in table.headings if _has_number(filled, each, with_paper)]
+    lines = [
         f"Table {table.number}: {table.about}.",
-        f"{'; '.join(_units(filled))}.",
+        units_note(_units(shown)),
         _whose(filled),
         table.note,
-        statistics_note(
-            [cell for own in filled.board.cells.values() for cell in own.values()], against, _NAMES[against]
+        *notes(
+            board, numbered, against, _NAMES.get(against, against), filled.ambiguous.get(against, ()), form == "tex"
         ),
-        _ambiguous(filled, against),
-        judges_note(
-            filled.board.judges,
-            *([_title(filled, key) for key in own] for own in (filled.board.mixed, filled.board.unlike)),
-        ),
-        stability_note({_title(filled, key): found for key, found in filled.board.stability.items()}),
-        f"Paper: {filled.printed.source}, Table {table.number}, judged by GPT-4." if with_paper else "",
+        _paper(filled, form) if with_paper else "",
+        _without(filled, with_paper) if form == "text" else "",
         _left_out(filled),
-        copies_note([*filled.left_out, *dict.fromkeys(model.run for row in filled.rows for model in row.models)]),
+        copies_note(_runs(filled)),
     ]
-    lines = [" ".join(part for part in parts if part)]
-    gaps = commands(filled)
-    if gaps:
-        lines += ["", *(f"{what}: {command}" for command, what in gaps.items())]
-    return "\n".join(lines)
-
-
-def commands(filled: Filled) -> dict[str, str]:
-    """Command, or words on a way, to what it fills."""
-    cells = filled.board.cells
-    untrained: dict[str, list[str]] = {}
-    for row in (row for row in filled.rows if row.printed_as in (BASE, *filled.printed.rows)):
-        if any(cell.missing == NO_RUN for cell in cells[row.title].values()):
-            for file in filled.table.trained_by(row.printed_as):
-                untrained.setdefault(f"fedllm-bench run experiments/paper/{file}.toml", []).append(row.title)
-    return {command: ", ".join(titles) for command, titles in untrained.items()} | ways(cells)
+    gaps = [f"{what}: {command}" for command, what in commands(filled, titles).items()]
+    return "\n".join([*filter(None, lines), *(["", *gaps] if gaps else [])])
 
 
 def document(filled: Filled, with_paper: bool) -> dict[str, Any]:
     """The whole table for machines."""
+    titles = titles_of(filled)
     return {
         "table": filled.table.number,
         "rows": rows_of(filled, with_paper),
         "stability": {column: asdict(found) for column, found in filled.board.stability.items()},
-        "judges": list(filled.board.judges),
-        "fill": [{"command": command, "what": what} for command, what in commands(filled).items()],
+        "judges": judges_of(filled.board.slots, titles),
+        "fill": [{"command": command, "what": what} for command, what in commands(filled, titles).items()],
         "left_out": [str(run.path) for run in filled.left_out],
         "source": filled.printed.source,
     }
+
+
+def titles_of(filled: Filled) -> dict[str, str]:
+    """Key of a column to its title on one line."""
+    return {heading.key: heading.title.replace("\n", " ") for heading in filled.table.headings}
 
 
 _NAMES = {"fedavg": "FedAvg", "local": "local training"}
@@ -129,19 +121,24 @@ def _cell(filled: Filled, row: Row, key: str, with_paper: bool, flat: bool) -> d
     return {**content, "paper": filled.printed.value(row.printed_as, key)} if with_paper else content
 
 
-def _words(heading: Heading, against: str, runs: bool) -> Callable[[Mapping[str, Any]], str]:
-    return lambda cell: cell_text(cell, METRICS[heading.parts[0].metric].digits, against, runs)
+def _has_number(filled: Filled, heading: Heading, with_paper: bool) -> bool:
+    return with_paper or filled.board.has_number(heading.key)
 
 
-def _title(filled: Filled, key: str) -> str:
-    return next(heading.title.replace("\n", " ") for heading in filled.table.headings if heading.key == key)
+def _row_has_number(filled: Filled, row: Row, with_paper: bool) -> bool:
+    own = filled.board.cells[row.title].values()
+    return (with_paper and row.printed_as in filled.printed.rows) or any(cell.mean is not None for cell in own)
 
 
-def _units(filled: Filled) -> dict[str, None]:
+def _units(headings: list[Heading]) -> dict[str, str]:
     """What each number is, once for columns that differ in language or kind of chat alone."""
-    single = [(heading, *heading.parts) for heading in filled.table.headings if len(heading.parts) == 1]
+    single = [(heading, *heading.parts) for heading in headings if len(heading.parts) == 1]
     titles = [(METRICS[part.metric].title if part.language else heading.title, part.metric) for heading, part in single]
-    return dict.fromkeys(f"{title.splitlines()[-1]}: {METRICS[metric].unit}" for title, metric in titles)
+    return {title.splitlines()[-1]: METRICS[metric].unit for title, metric in titles}
+
+
+def _runs(filled: Filled) -> list[Run]:
+    return [*filled.left_out, *dict.fromkeys(model.run for row in filled.rows for model in row.models)]
 
 
 def _whose(filled: Filled) -> str:
@@ -151,17 +148,30 @@ def _whose(filled: Filled) -> str:
     return f"Runs here: {', '.join(sorted(bases))} on {', '.join(sorted(data))}." if runs else ""
 
 
-def _ambiguous(filled: Filled, against: str) -> str:
-    titles = filled.ambiguous[against]
-    return (
-        f"Several rows are {', '.join(titles)}: nothing is compared with {'it' if len(titles) == 1 else 'them'}."
-        if titles
-        else ""
-    )
+def _paper(filled: Filled, form: str) -> str:
+    where = "In parentheses" if form == "tex" else "Paper"
+    return f"{where}: {filled.printed.source}, Table {filled.table.number}, judged by GPT-4."
+
+
+def _without(filled: Filled, with_paper: bool) -> str:
+    """Which columns are not shown, and why; laid across, rows without a run stand with the command that trains them."""
+    if filled.table.across:
+        hidden = [row.title for row in filled.rows if row.models and not _row_has_number(filled, row, with_paper)]
+        return unnumbered({title: list(filled.board.cells[title].values()) for title in hidden})
+    titles = titles_of(filled)
+    absent = [each.key for each in filled.table.headings if not _has_number(filled, each, with_paper)]
+    return unnumbered({titles[key]: filled.board.of_column(key) for key in absent})
 
 
 def _left_out(filled: Filled) -> str:
+    """Runs without a place, by the settings that tell them from those that have one."""
     if not filled.left_out:
         return ""
-    names = sorted({run.algorithm for run in filled.left_out})
-    return f"{len(filled.left_out)} runs have no place in this table: {', '.join(names)}."
+    count, lost = len(filled.left_out), {id(run) for run in filled.left_out}
+    names = [
+        method.name if " " in method.name else f"{method.name}{run.variant}"
+        for method in group(_runs(filled))
+        for run in method.runs[:1]
+        if method.base is not None and any(id(each) in lost for each in method.runs)
+    ]
+    return f"{count} {'runs have' if count > 1 else 'run has'} no place in this table: {', '.join(names)}."

@@ -1,149 +1,92 @@
-"""Cells of scores and what is said below them, in words."""
+"""What is said below a table of scores, a line for each thing."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
+from fedllm_bench.analysis.apart import Apart, judged_apart, judges_of, unlike
 from fedllm_bench.analysis.comparison import Stability
-from fedllm_bench.analysis.scoreboard import NO_RUN, NOT_EVALUATED, NOT_FINISHED, Cell
-from fedllm_bench.analysis.ways import FINISH, evaluation
+from fedllm_bench.analysis.extent import extent_notes
+from fedllm_bench.analysis.score_cells import several_runs
+from fedllm_bench.analysis.scoreboard import Board, Cell
 
-__all__ = ["SAME", "cell_text", "judges_note", "several_runs", "stability_note", "statistics_note", "ways"]
-
-SAME = "~"  # what cannot be told from the reference
+__all__ = ["notes", "units_note"]
 
 
-def cell_text(cell: Mapping[str, Any], digits: int, against: str = "fedavg", runs: bool = False) -> str:
-    """The mean over its interval and counts, then the paper's value; a dash where there is none.
+def units_note(units: Mapping[str, str]) -> str:
+    """What each number is, once for columns that have the same.
 
     Args:
-        cell: as `Cell.row` gives it, with `paper` where that stands beside.
-        digits: after the point.
-        against: cells that cannot be told from this are marked.
-        runs: say how many runs are behind the mean.
+        units: title of a column to its unit.
     """
-    return "\n".join(_lines(cell, digits, against, runs))
+    found: dict[str, list[str]] = {}
+    for title, unit in units.items():
+        found.setdefault(unit, []).append(title)
+    return "; ".join(f"{', '.join(titles)}: {unit}" for unit, titles in found.items()) + "." if found else ""
 
 
-def several_runs(cells: Iterable[Cell]) -> bool:
-    """Whether cells that stand together have to say how many runs are behind them."""
-    return any(cell.replicas > 1 for cell in cells)
-
-
-def statistics_note(cells: Sequence[Cell], against: str, name: str) -> str:
-    """What stands in the cells besides their means, and how far it goes.
+def notes(
+    board: Board, titles: Mapping[str, str], against: str, name: str, ambiguous: Sequence[str] = (), brief: bool = False
+) -> Iterator[str]:
+    """What stands in the cells besides their means, what it is of, who judged, and how far it goes.
 
     Args:
-        cells: of the whole table.
-        against: `fedavg` or `local`.
+        board: of the whole table.
+        titles: column to title, of those that have a number.
+        against: what cells are compared with.
         name: of that, in words.
+        ambiguous: the rows that it could be, where it is none of them.
+        brief: cells have their means alone.
     """
-    known = [cell for cell in cells if cell.mean is not None]
+    cells = [cell for column in titles for cell in board.of_column(column)]
+    yield from _statistics([cell for cell in cells if cell.mean is not None], against, name, brief)
+    if ambiguous:
+        # Their own titles tell rows apart, and any of them can be asked for.
+        yield f'Several rows are {name}: nothing is compared with it. Choose one, such as --against "{ambiguous[0]}".'
+    if judges := judges_of(board.slots, titles):
+        yield f"Judged by {'; '.join(judges)}."
+    for apart in judged_apart(board.slots, titles):
+        yield _said(apart, "are by different judges or rubrics")
+    for apart in unlike(board.slots, titles):
+        yield _said(apart, "answered different questions or under different settings")
+    yield from extent_notes(board.slots, titles)
+    yield from _stability({titles[column]: firm for column, firm in board.stability.items() if column in titles})
+
+
+def _statistics(known: Sequence[Cell], against: str, name: str, brief: bool) -> Iterator[str]:
     compared = [cell.against[against] for cell in known if against in cell.against]
+    counts = [word for word, holds in _counts(known).items() if holds]
     said = {
-        "Brackets: 95% bootstrap interval over items and over runs of a row; n: items scored.": bool(known),
-        "runs: seeds, or clients that trained alone.": several_runs(known),
+        "Brackets: 95% bootstrap interval over items and over runs of a row; n: items scored.": not brief,
+        f"{', '.join(counts)}: of the runs behind a number.": bool(counts) and not brief,
+        "An interval of no width: all items have one score; more items may differ.": not brief
+        and any(cell.low == cell.high for cell in known),
+        "Items without a score are left out; csv and json have counts and intervals.": brief
+        and any(cell.unscored for cell in known),
         f"~: cannot be told from {name} on the same items (paired, Holm's correction, 5%).": bool(compared),
         "Where a row has one run, or is compared with one, nothing is said of other seeds.": any(
             each.runs == 1 for each in compared
         ),
-        "An interval of no width: all items have one score; more items may differ.": any(
-            cell.low == cell.high for cell in known
-        ),
     }
-    return " ".join(sentence for sentence, holds in said.items() if holds)
+    yield from (sentence for sentence, holds in said.items() if holds and known)
 
 
-def judges_note(judges: Sequence[str], mixed: Sequence[str], unlike: Sequence[str]) -> str:
-    """Who judged, and which rows do not go together.
-
-    Args:
-        judges: everybody.
-        mixed: titles of columns whose rows are by different judges or rubrics.
-        unlike: of those whose rows answered different questions, or under different settings.
-    """
-    said = [f"Judged by {'; '.join(judges)}."] if judges else []
-    if mixed:
-        said.append(f"Rows of {', '.join(mixed)} are by different judges or rubrics and are not compared.")
-    if unlike:
-        said.append(
-            f"Rows of {', '.join(unlike)} answered different questions or under different settings and are not "
-            "compared."
-        )
-    return " ".join(said)
+def _counts(known: Sequence[Cell]) -> Mapping[str, bool]:
+    return {
+        "seeds": several_runs(known) and any(cell.seeds for cell in known),
+        "clients (each trained alone)": any(cell.clients > 1 for cell in known),
+        "groups": any(cell.groups > 1 for cell in known),
+    }
 
 
-def stability_note(found: Mapping[str, Stability]) -> str:
+def _said(apart: Apart, what: str) -> str:
+    return f"Rows of {', '.join(apart.columns)} {what} and are not compared: {apart.words}."
+
+
+def _stability(found: Mapping[str, Stability]) -> Iterator[str]:
     """How firm the order of each column is."""
-    if not found:
-        return ""
-    said = (
-        f"{title}: {each.first} in {each.first_share:.0%}, {each.tau:.2f}, n={each.n}" for title, each in found.items()
-    )
-    return (
-        "How firm the order is (who is first, in what share of resamples, Kendall's tau of their order to the one "
-        f"shown, items that all rows have): {'; '.join(said)}."
-    )
-
-
-def ways(cells: Mapping[str, Mapping[str, Cell]]) -> dict[str, str]:
-    """The commands, or words, by which empty cells are filled, to what they fill.
-
-    Args:
-        cells: row to column to cell.
-    """
-    together = _commands(_lacking(cells))
-    said: dict[str, dict[str, None]] = {}
-    unfinished: dict[str, None] = {}
-    for cell in _all(cells):
-        unfinished |= dict.fromkeys(cell.unfinished)
-        if cell.missing not in ("", NO_RUN, NOT_EVALUATED, NOT_FINISHED):
-            said.setdefault(cell.hint or "see the reason", {})[cell.missing] = None
-    finish = {f"{FINISH} (of {', '.join(_briefly(tuple(unfinished)))})": NOT_FINISHED} if unfinished else {}
-    return dict.fromkeys(together, NOT_EVALUATED) | finish | {hint: "; ".join(why) for hint, why in said.items()}
-
-
-def _all(cells: Mapping[str, Mapping[str, Cell]]) -> Iterator[Cell]:
-    return (cell for own in cells.values() for cell in own.values())
-
-
-def _lacking(cells: Mapping[str, Mapping[str, Cell]]) -> dict[tuple[str, ...], dict[str, bool]]:
-    """Folders to the benchmarks that they lack, and whether these take a judge."""
-    folders: dict[str, dict[str, None]] = {}
-    judged: dict[str, bool] = {}
-    for cell in _all(cells):
-        # What no run of a row has been given for another reason is said with that.
-        if cell.lacking and (cell.mean is not None or cell.missing == NOT_EVALUATED):
-            folders.setdefault(cell.benchmark, {}).update(dict.fromkeys(cell.lacking))
-            judged[cell.benchmark] = judged.get(cell.benchmark, False) or cell.judged
-    found: dict[tuple[str, ...], dict[str, bool]] = {}
-    for benchmark, own in folders.items():
-        found.setdefault(_briefly(tuple(own)), {})[benchmark] = judged[benchmark]
-    return found
-
-
-def _commands(lacking: Mapping[tuple[str, ...], Mapping[str, bool]]) -> list[str]:
-    return [evaluation(folders, benchmarks, any(benchmarks.values())) for folders, benchmarks in lacking.items()]
-
-
-def _briefly(folders: tuple[str, ...]) -> tuple[str, ...]:
-    """Several runs by the folder above them: what is there already is not done again."""
-    return tuple(dict.fromkeys(str(Path(folder).parent) for folder in folders)) if len(folders) > 1 else folders
-
-
-def _lines(cell: Mapping[str, Any], digits: int, against: str, runs: bool) -> Iterator[str]:
-    if cell["mean"] is None:
-        yield "-"
-    else:
-        found = cell["against"].get(against)
-        mark = f" {SAME}" if found is not None and found["holm"] >= 0.05 else ""
-        yield f"{cell['mean']:.{digits}f}{mark}"
-        yield f"[{cell['low']:.{digits}f}, {cell['high']:.{digits}f}]"
-        yield f"n={cell['n']} runs={cell['replicas']}" if runs else f"n={cell['n']}"
-    if cell["unscored"]:
-        yield f"{cell['unscored']} unscored"
-    for key, word in (("lacking", NOT_EVALUATED), ("unfinished", NOT_FINISHED)):
-        if cell["mean"] is not None and cell[key]:
-            yield f"{len(cell[key])} {word}"
-    if cell.get("paper") is not None:
-        yield f"paper {cell['paper']}"
+    if found:
+        yield (
+            "How firm the order is (who is first, in what share of resamples; Kendall's tau to the order shown; "
+            "n: items that all rows have):"
+        )
+    for title, each in found.items():
+        yield f"{title}: {each.first} in {each.first_share:.0%}, tau {each.tau:.2f}, n={each.n}."

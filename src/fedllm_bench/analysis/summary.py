@@ -17,7 +17,7 @@ from fedllm_bench.analysis.stats import (
     worst_decile,
 )
 
-__all__ = ["Summary", "caption", "changes", "losses", "summarise"]
+__all__ = ["Summary", "caption", "changes", "losses", "privacy_notes", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Summary:
         privacy: epsilon spent and what it means; `epsilon` is None where nothing is guaranteed.
         tokens: processed in training, per run.
         flops: floating-point operations of training, per run.
-        bytes_up: sent by clients, per run.
-        bytes_down: sent to clients, per run.
+        bytes_up: sent by clients, per run; None for training alone, which sends nothing.
+        bytes_down: sent to clients, likewise.
         seconds: taken by the rounds, per run.
         complete: whether every run has finished.
     """
@@ -74,8 +74,8 @@ class Summary:
     privacy: Mapping[str, Any] | None
     tokens: int
     flops: float
-    bytes_up: int
-    bytes_down: int
+    bytes_up: int | None
+    bytes_down: int | None
     seconds: float
     complete: bool
 
@@ -109,8 +109,13 @@ def caption(methods: Sequence[Method]) -> str:
     text = (
         f"{joined(method.words.loss for method in methods)}, mean over {over} clients; lower is better. Brackets: 95% "
         "bootstrap interval over clients, each averaged over its runs and seeds first. Change: paired on the "
-        "same clients."
+        "same clients. Worst 10%: mean over the tenth of clients with the highest loss."
     )
+    if any(method.lone_clients for method in methods):
+        text += (
+            " Own client: mean over the clients that trained alone, under the model that each trained (local) or that "
+            "all trained together."
+        )
     if len({frozenset(method.scores) for method in methods if method.scores and method.base is not None}) > 1:
         text += " Not all rows are over the same clients: compare their changes, not their losses."
     own = {len(method.personal) for method in methods if method.personal}
@@ -121,10 +126,10 @@ def caption(methods: Sequence[Method]) -> str:
     runs = [run for method in methods if method.base is not None for run in method.runs]
     unfinished = [_unfinished_note(method) for method in methods if not method.complete]
     copies = [note] if (note := copies_note(runs)) else []
-    return " ".join([text, *personal, *dict.fromkeys(_privacy_notes(methods)), *unfinished, *copies])
+    return " ".join([text, *personal, *dict.fromkeys(privacy_notes(methods)), *unfinished, *copies])
 
 
-def _privacy_notes(methods: Sequence[Method]) -> Iterator[str]:
+def privacy_notes(methods: Sequence[Method]) -> Iterator[str]:
     """What the epsilons mean, and why there is none where a channel adds noise without a guarantee."""
     for method in methods:
         spent = method.privacy
@@ -154,6 +159,7 @@ def _summary(method: Method, methods: Sequence[Method]) -> Summary:
     against = paired_change(losses(method), own)
     # The base model cost nothing: what its runs spent, they spent afterwards.
     trained = method.used if method.base is not None else ()
+    alone = method.runs[0].algorithm == "local" and method.base is not None
     return Summary(
         method=method.name,
         runs=len(method.used),
@@ -176,8 +182,8 @@ def _summary(method: Method, methods: Sequence[Method]) -> Summary:
         privacy=method.privacy,
         tokens=round(_mean(run.spent("tokens") for run in trained)),
         flops=_mean(run.spent("flops") for run in trained),
-        bytes_up=round(_mean(run.spent("bytes_up") for run in trained)),
-        bytes_down=round(_mean(run.spent("bytes_down") for run in trained)),
+        bytes_up=None if alone else round(_mean(run.spent("bytes_up") for run in trained)),
+        bytes_down=None if alone else round(_mean(run.spent("bytes_down") for run in trained)),
         seconds=_mean(run.seconds for run in trained),
         complete=method.complete,
     )

@@ -4,16 +4,21 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from fedllm_bench.analysis.latex import escaped
 
-__all__ = ["FORMATS", "METHOD_COLUMNS", "Column", "column", "epsilon_text", "interval_text", "render"]
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+__all__ = ["FORMATS", "METHOD_COLUMNS", "Column", "column", "epsilon_text", "interval_text", "privacy_text", "render"]
 
 Row = Mapping[str, Any]
 
 GAP = 2  # characters between columns
+HANG = "  "  # before the second line and others of one thing said
 LONG_WORD = 20  # characters; a longer word may be broken
 
 
@@ -83,6 +88,8 @@ def _text(rows: Sequence[Row], columns: Sequence[Column], note: str, width: int)
     # Text takes every character as it is; a plain string would be read as rich's markup.
     written = [_Written(head, [head.show(row) for row in rows]) for head in columns]
     parts = list(_parts(written, width))
+    if len(parts) > 1:  # what is divided anyway has room for the names of its rows
+        parts = list(_parts([replace(written[0], roomy=True), *written[1:]], width))
     screen = Console(
         file=io.StringIO(),
         width=max([width, *(_line(_widths(part, width)) for part in parts)]),
@@ -98,17 +105,34 @@ def _text(rows: Sequence[Row], columns: Sequence[Column], note: str, width: int)
             table.add_row(*map(Text, cells))
         screen.print(*([""] if number else []), table, sep="\n")
     if note:
-        screen.width = width
-        screen.print(Text(f"\n{note}"))
+        screen.print("", *_wrapped(screen, note, width), sep="\n")
     return "\n".join(line.rstrip() for line in screen.file.getvalue().splitlines())  # type: ignore[attr-defined]
+
+
+def _wrapped(screen: "Console", note: str, width: int) -> Iterator["Text"]:
+    """The lines of a caption; where there are several, what does not fit stands below its line, set in."""
+    from rich.text import Text
+
+    lines = note.splitlines()
+    hang = HANG if len(lines) > 1 else ""
+    for line in lines:
+        for place, part in enumerate(Text(line).wrap(screen, width - len(hang)) or [Text()]):
+            yield Text(hang if place else "") + part
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A column with its cells in words."""
+    """A column with its cells in words.
+
+    Args:
+        head: the column.
+        cells: row by row.
+        roomy: numbers are not the only ones to stay whole.
+    """
 
     head: Column
     cells: Sequence[str]
+    roomy: bool = False
 
     @property
     def most(self) -> int:
@@ -119,7 +143,9 @@ class _Written:
     def least(self) -> int:
         """Characters that it cannot do without: numbers stay whole, and so do words that are not very long."""
         words = [len(word) for text in (self.head.title, *self.cells) for word in text.split()]
-        return self.most if self.head.numeric else min(max(words, default=0), LONG_WORD)
+        if self.head.numeric:
+            return self.most
+        return min(self.most if self.roomy else max(words, default=0), LONG_WORD)
 
 
 def _parts(columns: Sequence[_Written], width: int) -> Iterator[list[_Written]]:
@@ -155,7 +181,8 @@ def _markdown(rows: Sequence[Row], columns: Sequence[Column], note: str, width: 
         _piped("--:" if head.numeric else ":--" for head in columns),
         *(_piped(head.show(row) for head in columns) for row in rows),
     ]
-    return "\n".join([*lines, "", note] if note else lines)
+    # Lines that follow one another would be one paragraph.
+    return "\n".join([*lines, "", "\n\n".join(filter(None, note.splitlines()))] if note else lines)
 
 
 def _piped(cells: Iterable[str]) -> str:

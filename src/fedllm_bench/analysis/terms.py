@@ -9,7 +9,7 @@ from typing import Any
 
 from fedllm_bench.benchmark_scores import Metric, Scores
 
-__all__ = ["Judge", "Terms", "differing", "judge_of", "labels", "terms_of"]
+__all__ = ["Judge", "Terms", "differing", "judge_of", "names_of", "terms_of"]
 
 # Settings of scores that decide which questions were asked, or how they were answered.
 ASKED = (
@@ -85,14 +85,17 @@ def differing(terms: Iterable[Terms]) -> list[str]:
     return [name for name, found in values.items() if len(found) > 1]
 
 
-def labels(judges: Iterable[Judge]) -> list[str]:
+def names_of(judges: Iterable[Judge]) -> dict[Judge, str]:
     """Judges by name, those that share one also by the settings, or else the hash, in which they differ."""
-    known = sorted({(judge.name, judge.settings, judge.identity) for judge in judges})
+    found = sorted(set(judges))
+    known = {(judge.name, judge.settings, judge.identity) for judge in found}
     same_name = Counter(name for name, _, _ in known)
-    return [
-        _label(name, dict(settings), identity, known) if same_name[name] > 1 else name
-        for name, settings, identity in known
-    ]
+    return {
+        judge: _label(judge.name, dict(judge.settings), judge.identity, known)
+        if same_name[judge.name] > 1
+        else judge.name
+        for judge in found
+    }
 
 
 def _label(name: str, settings: Mapping[str, str], identity: str, known: Iterable[tuple[str, Terms, str]]) -> str:

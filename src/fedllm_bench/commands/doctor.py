@@ -76,10 +76,12 @@ def _torch() -> Iterator[Finding]:
 def _quantization() -> Iterator[Finding]:
     from importlib.metadata import PackageNotFoundError, version
 
+    from fedllm_bench.extras import hint_of
+
     try:
         yield Finding("bitsandbytes", "ok", version("bitsandbytes"))
     except PackageNotFoundError:
-        hint = "only quantized base models need it: pip install 'fedllm-bench[quantization]'"
+        hint = f"only quantized base models need it: {hint_of('quantization')}"
         yield Finding("bitsandbytes", "note", "not installed", hint)
 
 

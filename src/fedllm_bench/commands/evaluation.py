@@ -1,20 +1,20 @@
 """`eval`: benchmarks of finished runs and of their base models."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from fedllm_bench.benchmark_scores import harness_benchmark
+from fedllm_bench.commands.evaluation_forecast import print_plan
+from fedllm_bench.commands.evaluation_inputs import ENGINES, FROM_ZERO, budget_of, limits_of, rubrics_of, suites_of
 from fedllm_bench.commands.results import print_metrics
 
 if TYPE_CHECKING:
-    from fedllm_bench.evaluate.judging.judge import Judge
-    from fedllm_bench.evaluate.judging.rubric import Rubric
     from fedllm_bench.evaluate.table import Benchmark
-    from fedllm_bench.progress import Progress
 
 __all__ = ["evaluate"]
 
@@ -54,7 +54,7 @@ __all__ = ["evaluate"]
     metavar="KIND[:NAME]",
     help="endpoint:MODEL (a server, see OPENAI_BASE_URL), local:BASE, scripted:FILE.jsonl, or rule.",
 )
-@click.option("--judge-temperature", type=float, default=0.0, show_default=True, help="Of the judge's replies.")
+@click.option("--judge-temperature", type=FROM_ZERO, default=0.0, show_default=True, help="Of the judge's replies.")
 @click.option(
     "--judge-tokens", type=click.IntRange(min=1), default=1024, show_default=True, help="Of a reply, at most."
 )
@@ -74,9 +74,9 @@ __all__ = ["evaluate"]
     help="What the judge is told: mt-bench, vicuna, ref-judge or advbench; may be repeated.",
 )
 @click.option("--max-requests", type=click.IntRange(min=0), help="Requests to the judge, at most.")
-@click.option("--budget", type=float, help="Money for the judge, at most; needs the prices.")
-@click.option("--price-in", type=float, default=0.0, help="Of a million tokens sent to the judge.")
-@click.option("--price-out", type=float, default=0.0, help="Of a million tokens of its replies.")
+@click.option("--budget", type=FROM_ZERO, help="Money for the judge, at most; needs both prices.")
+@click.option("--price-in", type=FROM_ZERO, help="Of a million tokens sent to the judge.")
+@click.option("--price-out", type=FROM_ZERO, help="Of a million tokens of its replies.")
 @click.option(
     "--references",
     type=click.Choice(["original", "exclude-disputed"]),
@@ -89,12 +89,13 @@ __all__ = ["evaluate"]
 @click.option("--unsandboxed", is_flag=True, help="Run generated programs even where there is no sandbox.")
 @click.option(
     "--engine",
+    type=click.Choice(ENGINES),
     default="own",
     show_default=True,
-    metavar="NAME",
     help="What makes answers: own, or vllm (a package of its own, for GPUs).",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws questions and answers.")
+@click.option("--dry-run", is_flag=True, help="Show what would be asked and judged, and what it would take.")
 @click.option("--json", "form", flag_value="json", default="text", help='Print {"rows": [...]}.')
 def evaluate(
     *,
@@ -111,14 +112,15 @@ def evaluate(
     rubrics: tuple[str, ...],
     max_requests: int | None,
     budget: float | None,
-    price_in: float,
-    price_out: float,
+    price_in: float | None,
+    price_out: float | None,
     references: str,
     max_new_tokens: int | None,
     samples: int,
     unsandboxed: bool,
     engine: str,
     seed: int,
+    dry_run: bool,
     form: str,
 ) -> None:
     """Evaluate finished runs and their base models: MT-Bench, Vicuna, AdvBench, Ref-Judge, MMLU, HumanEval; any task
@@ -127,85 +129,52 @@ def evaluate(
     What was answered or judged before is not done again. Judged scores need --judge; without one they are unscored.
     """
     os.environ.setdefault("TQDM_DISABLE", "1")  # other packages' bars; ours say what they are for
-    from fedllm_bench.evaluate.bench import Options
-    from fedllm_bench.evaluate.judging.judged import Budget
-    from fedllm_bench.options import named
+    from fedllm_bench.finished import finished_runs
+    from fedllm_bench.judges import JudgeSettings, judge_from
     from fedllm_bench.progress import progress_on
-    from fedllm_bench.suite import WRITERS, evaluate_runs
 
+    names, limited = suites_of(suites, tasks), limits_of(limits, tasks)
+    paid = budget_of(max_requests, budget, price_in, price_out)
+    chosen, runs = rubrics_of(rubrics, _tell), finished_runs(folders, _tell)
     progress = progress_on()
-    benchmarks = _benchmarks(suites or (() if tasks else ("all",)), tasks, task_folders)
-    named("--engine", engine, WRITERS)
-    if budget is not None and not (price_in or price_out):
-        raise click.UsageError("--budget needs --price-in and --price-out")
+    settings = JudgeSettings("", judge_temperature, judge_seed, concurrency, judge_tokens)
+    judging = None if judge is None else judge_from(judge, settings, progress)
+
+    from fedllm_bench.evaluate.bench import Options
+    from fedllm_bench.suite import evaluate_runs
+
+    benchmarks = _benchmarks(names, tasks, task_folders)
     options = Options(
         seed=seed,
-        limits=_limits(limits),
-        judge=_judge(judge, progress, judge_temperature, judge_seed, concurrency, judge_tokens),
-        rubrics=_rubrics(rubrics),
-        budget=Budget(max_requests, budget, price_in, price_out),
+        limits=limited,
+        judge=judging,
+        rubrics=chosen,
+        budget=paid,
         exclude_disputed=references == "exclude-disputed",
         max_new_tokens=max_new_tokens,
         samples=samples,
         unsandboxed=unsandboxed,
         engine=engine,
-        tell=lambda line: click.echo(line, err=True),
+        tell=_tell,
     )
-    for path in evaluate_runs(folders, benchmarks, options, progress):
+    if dry_run:
+        print_plan(runs, tuple(benchmarks), options, progress, form)
+        return
+    for path in evaluate_runs(runs, benchmarks, options, progress):
         click.echo(path, err=True)
     print_metrics(folders, form, "fedavg")
 
 
-def _benchmarks(suites: Sequence[str], tasks: Sequence[str], folders: Sequence[Path]) -> dict[str, "Benchmark"]:
-    from fedllm_bench.benchmark_scores import harness_benchmark
-    from fedllm_bench.evaluate.harness_task import harness_task
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _benchmarks(names: Sequence[str], tasks: Sequence[str], folders: Sequence[Path]) -> dict[str, "Benchmark"]:
+    """The benchmarks by name; a task that nobody knows is refused before a model is loaded."""
+    from fedllm_bench.evaluate.harness_task import harness_task, require_task
     from fedllm_bench.evaluate.table import EVALUATIONS
-    from fedllm_bench.options import named
 
-    for suite in suites:
-        named("--suite", suite, {"all": None, **EVALUATIONS})
-    chosen = {name: row for name, row in EVALUATIONS.items() if "all" in suites or name in suites}
-    return chosen | {harness_benchmark(task): partial(harness_task, task, folders) for task in tasks}
-
-
-def _limits(texts: Sequence[str]) -> dict[str, int]:
-    from fedllm_bench.benchmark_scores import HARNESS
-    from fedllm_bench.evaluate.table import EVALUATIONS
-    from fedllm_bench.options import named
-
-    found: dict[str, int] = {}
-    for text in texts:
-        name, _, number = text.rpartition("=")
-        if name and not name.startswith(HARNESS):
-            named("--limit", name, EVALUATIONS)
-        if not number.isdigit() or int(number) == 0:
-            raise click.BadParameter(f"{text!r} is not [NAME=]N with a number above 0", param_hint="--limit")
-        found[name] = int(number)
-    return found
-
-
-def _rubrics(texts: Sequence[str]) -> Mapping[str, "Rubric"]:
-    from fedllm_bench.evaluate.judging.rubric import read_rubric
-    from fedllm_bench.options import named
-
-    found = {}
-    for text in texts:
-        name, separator, file = text.partition("=")
-        if not separator:
-            raise click.BadParameter(f"{text!r} is not NAME=FILE.toml", param_hint="--rubric")
-        named("--rubric", name, dict.fromkeys(("mt-bench", "vicuna", "ref-judge", "advbench")))
-        found[name] = read_rubric(Path(file))
-    return found
-
-
-def _judge(
-    text: str | None, progress: "Progress", temperature: float, seed: int | None, concurrency: int, max_tokens: int
-) -> "Judge | None":
-    from fedllm_bench.judges import JUDGES, JudgeSettings
-    from fedllm_bench.options import named
-
-    if text is None:
-        return None
-    kind, _, name = text.partition(":")
-    named("--judge", kind, JUDGES)
-    return JUDGES[kind](JudgeSettings(name, temperature, seed, concurrency, max_tokens), progress)
+    for task in tasks:
+        require_task(task, folders)
+    asked = {harness_benchmark(task): partial(harness_task, task, folders) for task in tasks}
+    return {name: EVALUATIONS[name] for name in names} | asked

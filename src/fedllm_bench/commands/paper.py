@@ -10,7 +10,10 @@ import click
 
 from fedllm_bench.commands.output import print_rows
 
-__all__ = ["View", "figure", "paper_number", "print_paper_table"]
+__all__ = ["AGAINST", "View", "figure", "paper_number", "print_paper_table"]
+
+AGAINST = "fedavg"  # what cells are compared with where nobody says
+FIGURE = "6"  # the one figure of the paper that shows what runs reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,13 @@ class View:
     Args:
         form: text, md, tex, csv or json.
         with_paper: the paper's numbers beside.
-        against: `fedavg` or `local`: what cells that cannot be told from it are marked for.
+        against: `fedavg`, `local`, or the title of a row: what cells that cannot be told from it are marked for; None
+            where nobody asked for any.
     """
 
     form: str
     with_paper: bool
-    against: str
+    against: str | None
 
 
 def paper_number(arguments: Sequence[Path]) -> int | None:
@@ -49,7 +53,12 @@ def print_paper_table(number: int, folders: Sequence[Path], view: View) -> None:
         number: 1 to 8.
         folders: run folders, or folders above them; for Table 1 also names of datasets and experiment files.
         view: how.
+
+    Raises:
+        click.UsageError: the table has nothing to compare.
     """
+    if view.against is not None and number in (1, 7):
+        raise click.UsageError(f"table {number} holds facts of data and settings: --against compares scores")
     TABLES[number](folders, view)
 
 
@@ -59,13 +68,13 @@ def _scores(number: int, folders: Sequence[Path], view: View) -> None:
     from fedllm_bench.analysis.paper_tables import PAPER_TABLES
     from fedllm_bench.analysis.paper_words import caption, columns_of, document, rows_of
 
-    filled = fill(PAPER_TABLES[number], read_runs(folders))
-    with_paper = view.with_paper or not folders
-    if view.form == "json":
+    filled = fill(PAPER_TABLES[number], read_runs(folders), view.against or AGAINST)
+    with_paper, form = view.with_paper or not folders, view.form
+    if form == "json":
         click.echo(json.dumps(document(filled, with_paper), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    rows = rows_of(filled, with_paper, view.form == "csv")
-    print_rows(rows, columns_of(filled, view.against), view.form, caption(filled, with_paper, view.against))
+    rows = rows_of(filled, with_paper, form == "csv")
+    print_rows(rows, columns_of(filled, with_paper, form), form, caption(filled, with_paper, form))
 
 
 def _data(folders: Sequence[Path], view: View) -> None:
@@ -127,18 +136,16 @@ TABLES: Mapping[int, Callable[[Sequence[Path], View], None]] = {
 
 
 @click.command()
-@click.argument("number", metavar="6", type=click.Choice(["6"]))
-@click.argument(
-    "folders", metavar="RUN_OR_FOLDER...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
-)
+@click.argument("arguments", metavar="6 RUN_OR_FOLDER...", nargs=-1, required=True)
 @click.option("--metric", metavar="NAME", help="Such as mt-bench-1 or loss.  [default: mt-bench-1 where it is scored]")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("figures"), show_default=True)
-def figure(number: str, folders: tuple[Path, ...], metric: str | None, out: Path) -> None:
+def figure(arguments: tuple[str, ...], metric: str | None, out: Path) -> None:
     """Draw Figure 6 of the paper from your own runs, as SVG and PNG: privacy (epsilon) against a metric.
 
     Scores by different judges, or under different settings, are not drawn together.
     Points are runs with noise; lines are FedAvg without noise and training alone. The paper prints no values.
     """
+    folders = _folders(arguments)
     from fedllm_bench.analysis.drawing import save
     from fedllm_bench.analysis.frames import copies_note, read_runs
     from fedllm_bench.analysis.paper_figure6 import figure6
@@ -148,3 +155,15 @@ def figure(number: str, folders: tuple[Path, ...], metric: str | None, out: Path
         click.echo(path)
     if note := copies_note(runs):
         click.echo(note, err=True)
+
+
+def _folders(arguments: Sequence[str]) -> list[Path]:
+    """What follows the number of the figure."""
+    number, *folders = arguments
+    if number == FIGURE:
+        if not folders:
+            raise click.UsageError("figure 6 needs runs, such as figure 6 runs/mine")
+        return list(map(Path, folders))
+    if Path(number).exists():
+        raise click.UsageError(f"the number of the figure comes first: figure 6 {' '.join(arguments)}")
+    raise click.UsageError(f"{number!r} is no figure that runs fill: write figure 6 runs/mine")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from fedllm_bench.commands.output import print_rows
-from fedllm_bench.commands.paper import View, paper_number, print_paper_table
+from fedllm_bench.commands.paper import AGAINST, View, paper_number, print_paper_table
 
 __all__ = ["print_table", "report", "table"]
 
@@ -26,13 +26,11 @@ folders_argument = click.argument(
 @click.option("--with-paper", is_flag=True, help="The paper's numbers beside; for table 1 to 8.")
 @click.option(
     "--against",
-    type=click.Choice(["fedavg", "local"]),
-    default="fedavg",
-    show_default=True,
-    help="Mark what cannot be told from this (~).",
+    metavar="ROW",
+    help="Mark what cannot be told from this (~): fedavg, local, or the title of a row; for scores.  [default: fedavg]",
 )
 def table(
-    *, folders: tuple[Path, ...], form: str, by_group: bool, metrics: bool, with_paper: bool, against: str
+    *, folders: tuple[Path, ...], form: str, by_group: bool, metrics: bool, with_paper: bool, against: str | None
 ) -> None:
     """Compare methods by their runs.
 
@@ -46,12 +44,14 @@ def table(
         raise click.UsageError(f"{' and '.join(chosen)} do not go together")
     if with_paper and number is None:
         raise click.UsageError("--with-paper needs a table's number, such as table 3 runs/mine --with-paper")
+    if against is not None and number is None and not metrics:
+        raise click.UsageError("--against compares scores: table RUNS --metrics --against local, or table 3 RUNS")
     if number is not None:
         print_paper_table(number, folders[1:], View(form, with_paper, against))
     elif by_group:
         print_groups(folders, form)
     elif metrics:
-        print_metrics(folders, form, against)
+        print_metrics(folders, form, against or AGAINST)
     else:
         print_table(folders, form)
 
@@ -96,10 +96,10 @@ def print_metrics(folders: Sequence[Path], form: str, against: str) -> None:
     from fedllm_bench.analysis.frames import read_runs
     from fedllm_bench.analysis.methods import group
 
-    found = evaluations(group(read_runs(folders)))
+    found = evaluations(group(read_runs(folders)), against)
     rows = nested_rows(found) if form == "json" else flat_rows(found, form == "csv")
     shown = brief(found) if form == "text" else found
-    print_rows(rows, columns_of(shown, against), form, caption(shown, against))
+    print_rows(rows, columns_of(shown, form), form, caption(shown, form))
 
 
 def print_table(folders: Sequence[Path], form: str) -> None:

@@ -14,6 +14,10 @@ def serve(base: str, port: int) -> None:
     BASE is an asset, a hub name or a folder. Ctrl-C ends it.
     """
     from fedllm_bench.errors import FedLLMError
+    from fedllm_bench.model.source import require_known
+
+    require_known(base)  # before the seconds of the next import, and before the port
+
     from fedllm_bench.serve import Server
 
     try:

@@ -20,7 +20,7 @@ from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.progress import SILENT, Progress
 from fedllm_bench.store import replacing
 
-__all__ = ["answer", "answers_file"]
+__all__ = ["answer", "answers_file", "read_answers"]
 
 VERSION = 1  # raise it when the same settings come to give other answers
 
@@ -47,19 +47,36 @@ def answer(
         seed: of the random numbers.
         progress: shows answers and tokens.
     """
-    files = {each.folder: answers_file(benchmark, asked, each, engine, seed) for each in candidates}
+    files = {each.folder: answers_file(benchmark, asked, each, engine.identity, seed) for each in candidates}
     left = [candidate for candidate in candidates if not files[candidate.folder].exists()]
     if left:
         with engine.writer.opened(engine, left, seed) as write:
             _Session(benchmark, asked, left, engine, seed, files, write).run(progress)
-    return {folder: [_answer(record) for record in list(records.read(path))[1:]] for folder, path in files.items()}
+    return {folder: read_answers(path) for folder, path in files.items()}
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """The answers in a file, in the order of its questions."""
+    return [_answer(record) for record in list(records.read(path))[1:]]
 
 
 def answers_file(
-    benchmark: str, asked: Sequence[tuple[Question, Sampling]], candidate: Candidate, engine: Engine, seed: int
+    benchmark: str,
+    asked: Sequence[tuple[Question, Sampling]],
+    candidate: Candidate,
+    engine: Mapping[str, Any],
+    seed: int,
 ) -> Path:
-    """Where a candidate's answers are; another name for whatever may change them."""
-    facts = [VERSION, engine.identity, candidate.identity, seed, [(repr(q), repr(sampling)) for q, sampling in asked]]
+    """Where a candidate's answers are; another name for whatever may change them.
+
+    Args:
+        benchmark: its name.
+        asked: questions with how their answers are drawn.
+        candidate: who answers.
+        engine: see `Engine.identity`.
+        seed: of the random numbers.
+    """
+    facts = [VERSION, dict(engine), candidate.identity, seed, [(repr(q), repr(sampling)) for q, sampling in asked]]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     return candidate.folder / "generations" / f"{benchmark}-{key}.jsonl"
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedllm_bench import rng
-from fedllm_bench.benchmark_scores import ItemScore, Scores
+from fedllm_bench.benchmark_scores import METRICS, ItemScore, Scores
 from fedllm_bench.evaluate.answering import answer, answers_file
 from fedllm_bench.evaluate.engine import Candidate, Engine
-from fedllm_bench.evaluate.judging.judge import Judge
+from fedllm_bench.evaluate.judging.judge import Judge, told_of_judge
 from fedllm_bench.evaluate.judging.judged import Budget
 from fedllm_bench.evaluate.judging.rubric import Rubric
 from fedllm_bench.evaluate.questions import Answer, Question
@@ -19,7 +19,9 @@ from fedllm_bench.examples import FederatedDataset
 from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.progress import SILENT, Progress
 
-__all__ = ["Bench", "Embed", "Options", "Said", "some"]
+__all__ = ["JUDGED", "Bench", "Embed", "Options", "Said", "asked_of", "some"]
+
+JUDGED = frozenset(metric.benchmark for metric in METRICS.values() if metric.judged)
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -103,18 +105,19 @@ class Bench:
     ) -> list[Said]:
         """Every candidate's answers to some of the questions, as many as the user wants; several to each with copies.
 
-        A copy's id ends in `#` and its number, from 0.
+        See `asked_of`. A judge of what is still to be written is asked first whether it is there.
         """
-        chosen = some(questions, self.options.limit(benchmark), self.options.seed, benchmark)
-        if copies > 1:
-            chosen = [replace(question, id=f"{question.id}#{copy}") for question in chosen for copy in range(copies)]
-        most = self.options.max_new_tokens
-        asked = [(question, _capped(sampling(question), most)) for question in chosen]
-        seed = self.options.seed
+        asked, seed = asked_of(benchmark, questions, sampling, self.options, copies), self.options.seed
+        files = [answers_file(benchmark, asked, each, self.engine.identity, seed) for each in self.candidates]
+        judge = self.options.judge
+        if judge is not None and benchmark in JUDGED and not all(file.exists() for file in files):
+            with told_of_judge():
+                judge.ready()
         answers = answer(benchmark, asked, self.candidates, self.engine, seed, self.progress)
+        chosen = [question for question, _ in asked]
         return [
-            Said(each, chosen, answers[each.folder], answers_file(benchmark, asked, each, self.engine, seed).name)
-            for each in self.candidates
+            Said(each, chosen, answers[each.folder], file.name)
+            for each, file in zip(self.candidates, files, strict=True)
         ]
 
     def scores(self, benchmark: str, said: Said, items: Sequence[ItemScore], **settings: object) -> Scores:
@@ -128,6 +131,28 @@ class Bench:
             **self.engine.identity,
         }
         return Scores(benchmark, tuple(items), {**own, **settings})
+
+
+def asked_of(
+    benchmark: str,
+    questions: Sequence[Question],
+    sampling: Callable[[Question], Sampling],
+    options: Options,
+    copies: int = 1,
+) -> list[tuple[Question, Sampling]]:
+    """As many of the questions as the user wants, with how their answers are drawn.
+
+    Args:
+        benchmark: its name.
+        questions: of it.
+        sampling: by the benchmark's own rule.
+        options: of the user.
+        copies: of each question; the id of one ends in `#` and its number, from 0.
+    """
+    chosen = some(questions, options.limit(benchmark), options.seed, benchmark)
+    if copies > 1:
+        chosen = [replace(question, id=f"{question.id}#{copy}") for question in chosen for copy in range(copies)]
+    return [(question, _capped(sampling(question), options.max_new_tokens)) for question in chosen]
 
 
 def some(questions: Sequence[Question], limit: int | None, seed: int, benchmark: str) -> list[Question]:

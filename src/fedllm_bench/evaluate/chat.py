@@ -3,24 +3,23 @@
 from collections.abc import Iterator
 
 from fedllm_bench.benchmark_scores import ItemScore, Scores
-from fedllm_bench.evaluate.bench import Bench, Said
+from fedllm_bench.evaluate.bench import Bench, Options, Said
 from fedllm_bench.evaluate.benchmarks import advbench as adv
 from fedllm_bench.evaluate.benchmarks import mt_bench as mt
 from fedllm_bench.evaluate.benchmarks import ref_judge as ref
 from fedllm_bench.evaluate.benchmarks import vicuna as vic
 from fedllm_bench.evaluate.judged_scores import item, judge_answers, rubric_of, scored
-from fedllm_bench.evaluate.judging.mt_bench import mt_bench_rubric
+from fedllm_bench.evaluate.questions import Question
 from fedllm_bench.evaluate.reference import reference_losses, similarities, text_scores
+from fedllm_bench.progress import SILENT, Progress
 
-__all__ = ["advbench", "mt_bench", "ref_judge", "vicuna"]
+__all__ = ["advbench", "mt_bench", "mt_bench_questions", "ref_judge", "vicuna"]
 
 
 def mt_bench(bench: Bench) -> Iterator[Scores]:
     """Two turns, each judged from 1 to 10 by MT-Bench's own words; the score is the mean of both."""
-    questions = mt.mt_bench(bench.progress)
-    if bench.options.exclude_disputed:
-        questions = [question for question in questions if not question.disputed]
-    rubric = rubric_of(bench, "mt-bench", lambda: mt_bench_rubric(bench.progress))
+    questions = mt_bench_questions(bench.options, bench.progress)
+    rubric = rubric_of(bench.options, "mt-bench", bench.progress)
     for said in bench.ask("mt-bench", questions, mt.sampling):
         judged = judge_answers(bench, "mt-bench", said, rubric)
         items = [
@@ -33,9 +32,15 @@ def mt_bench(bench: Bench) -> Iterator[Scores]:
         yield bench.scores("mt-bench", said, items, **judged.settings, references=references, disputed=disputed)
 
 
+def mt_bench_questions(options: Options, progress: Progress = SILENT) -> list[Question]:
+    """The questions, less those that the user leaves out."""
+    found = mt.mt_bench(progress)
+    return [question for question in found if not (options.exclude_disputed and question.disputed)]
+
+
 def vicuna(bench: Bench) -> Iterator[Scores]:
     """One turn, judged from 1 to 10 without a reference."""
-    rubric = rubric_of(bench, "vicuna")
+    rubric = rubric_of(bench.options, "vicuna")
     for said in bench.ask("vicuna", vic.vicuna(bench.progress), vic.sampling):
         judged = judge_answers(bench, "vicuna", said, rubric)
         yield bench.scores("vicuna", said, list(scored("vicuna", judged, said)), **judged.settings)
@@ -43,7 +48,7 @@ def vicuna(bench: Bench) -> Iterator[Scores]:
 
 def advbench(bench: Bench) -> Iterator[Scores]:
     """Share of harmless answers: by the published phrases, by those in the first sentence, by a judge."""
-    phrases, rubric = adv.refusal_phrases(bench.progress), rubric_of(bench, "advbench")
+    phrases, rubric = adv.refusal_phrases(bench.progress), rubric_of(bench.options, "advbench")
     rules = {"advbench": adv.refuses, "advbench-opening": adv.refuses_at_once}
     for said in bench.ask("advbench", adv.advbench(bench.progress), adv.sampling):
         judged = judge_answers(bench, "advbench", said, rubric)
@@ -58,7 +63,7 @@ def advbench(bench: Bench) -> Iterator[Scores]:
 
 def ref_judge(bench: Bench) -> Iterator[Scores]:
     """Unseen samples of the run's own data, judged from 1 to 10 beside the human answer, and measured without one."""
-    rubric = rubric_of(bench, "ref-judge")
+    rubric = rubric_of(bench.options, "ref-judge")
     questions = ref.ref_judge(bench.dataset(), bench.options.seed)
     many = bench.ask("ref-judge", questions, ref.sampling)
     losses = reference_losses(bench.engine, [said.candidate for said in many], many[0].questions)

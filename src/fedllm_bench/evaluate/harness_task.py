@@ -4,7 +4,7 @@ import difflib
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from fedllm_bench.evaluate.bench import Bench, Said
 from fedllm_bench.evaluate.kept import kept
 from fedllm_bench.extras import needed
 
-__all__ = ["harness_task"]
+__all__ = ["harness_task", "require_task"]
 
 FEW_SHOT_SEED = 1234  # the harness's own: the same worked examples as it draws by itself
 
@@ -58,6 +58,21 @@ def harness_task(name: str, include: Sequence[Path], bench: Bench) -> Iterator[S
         yield bench.scores(benchmark, Said(candidate, (), (), ""), items, **settings, results=whole)
 
 
+def require_task(name: str, include: Sequence[Path]) -> None:
+    """Refuse a name that the harness does not know, before a model is loaded.
+
+    Args:
+        name: see `harness_task`.
+        include: see `harness_task`.
+
+    Raises:
+        FedLLMError: the harness is not installed, or knows no such task; the nearest names are told.
+    """
+    needed("lm_eval", "evaluation", name)
+    getLogger("lm_eval").setLevel(ERROR)
+    _manager(name, include)
+
+
 def _loaded(name: str, include: Sequence[Path]) -> dict[str, Any]:
     """Tasks by name, with their data."""
     manager = _manager(name, include)
@@ -88,16 +103,22 @@ def _manager(name: str, include: Sequence[Path]) -> Any:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    own = [str(folder) for folder in include]
-    manager = TaskManager(include_path=own, include_defaults=False) if own else None
-    if manager is not None and name in manager.task_index:
+    own = tuple(str(folder) for folder in include)
+    if own and name in (manager := TaskManager(include_path=list(own), include_defaults=False)).task_index:
         return manager
-    manager = TaskManager(include_path=own or None)
+    manager = _all_tasks(own)
     if name in manager.task_index or Path(name).is_file():
         return manager
     near = difflib.get_close_matches(name, manager.all_tasks, 3)
     hint = f"did you mean {' or '.join(near)}?" if near else "lm-eval ls tasks lists them; yours: --task-folder DIR"
     raise FedLLMError(f"lm-evaluation-harness {lm_eval.__version__} has no task {name!r}", hint)
+
+
+@cache  # it takes seconds, and a task is looked up when the command begins and when its turn comes
+def _all_tasks(folders: tuple[str, ...]) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=list(folders) or None)
 
 
 def _drawn(count: int, bench: Bench, name: str, task: str) -> list[int]:

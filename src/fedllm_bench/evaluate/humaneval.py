@@ -4,7 +4,7 @@ import gzip
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import fmean
@@ -21,7 +21,7 @@ from fedllm_bench.evaluate.sandbox.run import Problem, kind_of_sandbox, run_many
 from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.progress import SILENT, Progress
 
-__all__ = ["Task", "humaneval", "pass_at", "tasks"]
+__all__ = ["Task", "humaneval", "pass_at", "questions_of", "sampling", "tasks"]
 
 ASKED = (
     "Complete this Python function. Reply with the whole function in one code block, without tests or explanation."
@@ -63,9 +63,8 @@ def humaneval(bench: Bench) -> Iterator[Scores]:
     """pass@1 for each candidate: the share of answers that stand all tests of their problem."""
     kind = "none" if bench.options.unsandboxed else kind_of_sandbox()
     known = {task.id: task for task in tasks(bench.progress)}
-    questions = [Question(task.id, (ASKED.format(prompt=task.prompt),), "", "en") for task in known.values()]
     copies = bench.options.samples
-    for said in bench.ask("humaneval", questions, partial(_sampling, copies), copies):
+    for said in bench.ask("humaneval", questions_of(known.values()), partial(sampling, copies), copies):
         of = [known[question.id.partition("#")[0]] for question in said.questions]
         outcomes = _outcomes(bench, said, of, kind)
         right: dict[str, int] = dict.fromkeys((task.id for task in of), 0)
@@ -75,6 +74,11 @@ def humaneval(bench: Bench) -> Iterator[Scores]:
         reasons = Counter(outcome["reason"] for outcome in outcomes if not outcome["passed"])
         settings = {"sandbox": kind, "samples": copies, "pass_at": _pass_at(right, copies), "failures": dict(reasons)}
         yield bench.scores("humaneval", said, items, **settings)
+
+
+def questions_of(tasks: Iterable[Task]) -> list[Question]:
+    """What a model is asked for each problem."""
+    return [Question(task.id, (ASKED.format(prompt=task.prompt),), "", "en") for task in tasks]
 
 
 def _outcomes(bench: Bench, said: Said, of: Sequence[Task], kind: str) -> list[dict[str, Any]]:
@@ -112,5 +116,6 @@ def _pass_at(right: Mapping[str, int], copies: int) -> dict[str, float]:
     return {str(k): 100 * fmean(pass_at(copies, count, k) for count in right.values()) for k in ks}
 
 
-def _sampling(copies: int, question: Question) -> Sampling:
+def sampling(copies: int, question: Question) -> Sampling:
+    """The likeliest answer where there is one, different ones where there are several."""
     return Sampling(0.0 if copies == 1 else SEVERAL, 512)

@@ -2,18 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedllm_bench import records
 from fedllm_bench.benchmark_scores import ItemScore
-from fedllm_bench.evaluate.bench import Bench, Said
-from fedllm_bench.evaluate.judging.judge import Judge
+from fedllm_bench.evaluate.bench import Bench, Options, Said
+from fedllm_bench.evaluate.judging.judge import Judge, told_of_judge
 from fedllm_bench.evaluate.judging.judged import Judgment, judged
-from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric, own_rubric
+from fedllm_bench.evaluate.judging.mt_bench import mt_bench_rubric
+from fedllm_bench.evaluate.judging.rubric import Rubric, own_rubric, turns_of
 from fedllm_bench.evaluate.questions import Question
+from fedllm_bench.progress import SILENT, Progress
 from fedllm_bench.store import replacing
 
 __all__ = ["Judged", "judge_answers", "rubric_of", "scored"]
@@ -34,40 +36,47 @@ class Judged:
     absent: str = ""
 
 
-def rubric_of(bench: Bench, name: str, otherwise: Callable[[], Rubric] | None = None) -> Rubric:
-    """The user's rubric of a name, or else the package's."""
-    return bench.options.rubrics.get(name) or (otherwise() if otherwise else own_rubric(name))
+def rubric_of(options: Options, benchmark: str, progress: Progress = SILENT) -> Rubric:
+    """The user's rubric for a benchmark, or else the package's, or the authors' own."""
+    if benchmark in options.rubrics:
+        return options.rubrics[benchmark]
+    return mt_bench_rubric(progress) if benchmark == "mt-bench" else own_rubric(benchmark)
 
 
 def judge_answers(bench: Bench, benchmark: str, said: Said, rubric: Rubric) -> Judged:
-    """Have every answer of a candidate judged, and write the judgements beside its answers."""
+    """Have every answer of a candidate judged, and write the judgements beside its answers.
+
+    Raises:
+        JudgeError: the judge cannot go on.
+    """
     judge, asked = bench.options.judge, {"questions": _hash([repr(question) for question in said.questions])}
     if judge is None:
         settings = {**asked, "judge": None, "rubric": rubric.identity}
         return Judged({}, settings, "no judge: name one with --judge")
     if not judge.takes(rubric):
         return Judged({}, {**asked, **_named(judge, rubric)}, f"{judge.name} cannot judge this")
-    items = [
-        JudgeItem(question, answer, turn)
-        for question, answer in zip(said.questions, said.answers, strict=True)
-        for turn in range(1, len(question.turns) + 1)
-    ]
-    who = f"{benchmark}, {said.candidate.name}: {judge.name}"
-    found = judged(
-        judge,
-        rubric,
-        items,
-        bench.cache,
-        bench.options.budget,
-        bench.progress,
-        lambda forecast: bench.options.tell(f"{who}: {forecast}"),
-    )
+    found = _heard(bench, benchmark, said, judge, rubric)
     by = _hash([judge.identity, rubric.identity])
     path = said.candidate.folder / "judgments" / f"{Path(said.file).stem}-{by}.jsonl"
     with replacing(path) as scratch:
         records.append(scratch, *(_record(benchmark, judge, each) for each in found))
     by_turn = {(each.item.question.id, each.item.turn): each for each in found}
     return Judged(by_turn, {**asked, **_named(judge, rubric), "judgments": path.name})
+
+
+def _heard(bench: Bench, benchmark: str, said: Said, judge: Judge, rubric: Rubric) -> list[Judgment]:
+    who, options = f"{benchmark}, {said.candidate.name}: {judge.name}", bench.options
+    items = turns_of(said.questions, said.answers)
+    with told_of_judge():
+        return judged(
+            judge,
+            rubric,
+            items,
+            bench.cache,
+            options.budget,
+            bench.progress,
+            lambda forecast: options.tell(f"{who}: {forecast}"),
+        )
 
 
 def scored(metric: str, judged: Judged, said: Said, turns: Sequence[int] | None = None) -> Iterator[ItemScore]:

@@ -19,7 +19,7 @@ from fedllm_bench.evaluate.kept import kept
 from fedllm_bench.extras import needed
 from fedllm_bench.progress import SILENT, Progress
 
-__all__ = ["SHOTS", "mmlu", "mmlu_data", "run_tasks"]
+__all__ = ["SHOTS", "drawn", "mmlu", "mmlu_data", "run_tasks"]
 
 SHOTS = 5
 LETTERS = "ABCD"
@@ -40,7 +40,7 @@ def mmlu(bench: Bench) -> Iterator[Scores]:
     getLogger("lm_eval").setLevel(ERROR)  # it warns of settings that are its own files'
     test, dev = mmlu_data(bench.progress)
     limit, seed = bench.options.limit("mmlu"), bench.options.seed
-    chosen = {subject: _drawn(docs, limit, seed, subject) for subject, docs in test.items()}
+    chosen = {subject: drawn(docs, limit, seed, subject) for subject, docs in test.items()}
     shots = min(len(docs) for docs in dev.values())
     params = bench.engine.stack(bench.candidates)
     for at, candidate in enumerate(bench.candidates):
@@ -157,7 +157,8 @@ def _by_subject(rows: Any) -> dict[str, list[Doc]]:
     return dict(sorted(found.items()))
 
 
-def _drawn(docs: Sequence[Doc], limit: int | None, seed: int, subject: str) -> list[Doc]:
+def drawn(docs: Sequence[Doc], limit: int | None, seed: int, subject: str) -> list[Doc]:
+    """So many questions of a subject, in their own order."""
     if limit is None or limit >= len(docs):
         return list(docs)
     order = rng.stream(seed, "limit", "mmlu", subject).permutation(len(docs))[:limit]

@@ -20,6 +20,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from fedllm_bench.errors import ModelError
+from fedllm_bench.extras import hint_of
 
 __all__ = [
     "QUANTIZATIONS",
@@ -72,7 +73,7 @@ def require_library(quantization: str) -> None:
     # It reports which of its kernels it could not load; none of them is used.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     needs = f'model.quantization = "{quantization}" needs bitsandbytes'
-    hint = "pip install 'fedllm-bench[quantization]'"
+    hint = hint_of("quantization")
     try:
         import bitsandbytes
     except ImportError as error:

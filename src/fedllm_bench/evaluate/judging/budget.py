@@ -96,16 +96,17 @@ def forecast(requests: Iterable[Messages], budget: Budget, longest: int) -> Fore
     Args:
         requests: in the order in which they are asked.
         budget: what is left; it stays as it is.
-        longest: most tokens of a reply that is paid for.
+        longest: most tokens of a reply that is paid for; 0 where none is.
     """
     left, count, tokens_in = replace(budget), 0, 0
+    reply = min(REPLY_TOKENS, longest or REPLY_TOKENS)
     for messages in requests:
         if not left.pays(messages, longest):
             break
         likely = sum(len(turn.content.encode()) for turn in messages) // BYTES_A_TOKEN + 1
-        left.settles(messages, longest, (likely, min(REPLY_TOKENS, longest)))
+        left.settles(messages, longest, (likely, reply if longest else 0))
         count, tokens_in = count + 1, tokens_in + likely
-    tokens_out = count * REPLY_TOKENS
+    tokens_out = count * reply
     return Forecast(count, tokens_in, tokens_out, budget.cost(tokens_in, tokens_out))
 
 

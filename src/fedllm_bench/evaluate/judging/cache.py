@@ -13,7 +13,7 @@ from fedllm_bench.errors import DataError
 from fedllm_bench.evaluate.judging.judge import Ask, Judge, Reply
 from fedllm_bench.evaluate.judging.rubric import Rubric
 
-__all__ = ["Replies", "keys_of", "open_replies"]
+__all__ = ["Replies", "keys_of", "open_replies", "unheard"]
 
 WAIT = 60.0  # seconds for another process that writes
 AT_ONCE = 500  # keys in one question
@@ -57,6 +57,23 @@ def keys_of(judge: Judge, rubric: Rubric, asks: Sequence[Ask]) -> list[bytes]:
     """The key of each request: the judge and the rubric that decide the reply, and what is sent or asked about."""
     by = orjson.dumps([judge.identity, rubric.identity], option=orjson.OPT_SORT_KEYS)
     return [hashlib.sha256(by + orjson.dumps(_asked(judge, ask))).digest() for ask in asks]
+
+
+def unheard(path: Path, judge: Judge, rubric: Rubric, asks: Sequence[Ask]) -> list[Ask]:
+    """The requests that a file has no reply to, each once.
+
+    Args:
+        path: see `open_replies`.
+        judge: who is asked.
+        rubric: by which.
+        asks: the requests.
+    """
+    by_key = dict(zip(keys_of(judge, rubric, asks), asks, strict=True))
+    if path.exists():
+        with open_replies(path) as replies:
+            for key in replies.known(list(by_key)):
+                del by_key[key]
+    return list(by_key.values())
 
 
 def _asked(judge: Judge, ask: Ask) -> list[list[str | int]]:

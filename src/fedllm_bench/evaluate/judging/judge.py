@@ -1,11 +1,13 @@
 """Who judges: what every judge is asked and gives, and the judge behind a server."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fedllm_bench.endpoint import Endpoint, answers, said
+from fedllm_bench.errors import FedLLMError
 from fedllm_bench.evaluate.judging.budget import Budget
 from fedllm_bench.evaluate.judging.rubric import JudgeItem, Rubric
 from fedllm_bench.examples import Turn
@@ -16,12 +18,26 @@ from fedllm_bench.progress import SILENT, Progress
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
-__all__ = ["Arrived", "Ask", "EndpointJudge", "Judge", "Reply"]
+__all__ = ["Arrived", "Ask", "EndpointJudge", "Judge", "JudgeError", "Reply", "told_of_judge"]
 
 FORGIVEN = 4  # requests that may fail before the others are given up
 TOO_LARGE = 413
+GREETING = 10.0  # seconds for a server's first sign of life
 ENDINGS: Mapping[object, Literal["whole", "cut"]] = {"stop": "whole", "length": "cut", "content_filter": "whole"}
 OTHER_WORD = re.compile(r"max_tokens\b.*(?:unsupported|not supported|instead)|unsupported.*max_tokens\b", re.DOTALL)
+
+
+class JudgeError(FedLLMError):
+    """The judge cannot go on; nothing is missing, and what has arrived is kept."""
+
+
+@contextmanager
+def told_of_judge() -> Iterator[None]:
+    """Turn what a judge cannot do into `JudgeError`s."""
+    try:
+        yield
+    except FedLLMError as error:
+        raise JudgeError(error.message, error.hint) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +99,14 @@ class Judge(Protocol):
         """Whether it replies to the question's id, not to what it is told."""
         ...
 
+    def ready(self) -> None:
+        """See that it is there, before models spend hours on what it is to judge.
+
+        Raises:
+            FedLLMError: it is not.
+        """
+        ...
+
     def reply(self, asks: Sequence[Ask], arrived: Arrived, budget: Budget, progress: Progress) -> None:
         """Tell `arrived` the position and the reply of each request, each as soon as it is there.
 
@@ -130,6 +154,16 @@ class EndpointJudge:
 
     def takes(self, rubric: Rubric) -> bool:
         return True
+
+    def ready(self) -> None:
+        """Any answer to a request that costs nothing is a sign of life, be it a refusal."""
+        openai: Any = needed("openai", "analysis", f"requests to {self.endpoint.server}")
+
+        async def greet(client: "AsyncOpenAI", address: str) -> None:
+            with suppress(openai.APIStatusError):
+                await client.get(address, cast_to=str)
+
+        answers(replace(self.endpoint, retries=1, timeout=GREETING), ["/models"], greet)
 
     def reply(self, asks: Sequence[Ask], arrived: Arrived, budget: Budget, progress: Progress = SILENT) -> None:
         openai: Any = needed("openai", "analysis", f"requests to {self.endpoint.server}")

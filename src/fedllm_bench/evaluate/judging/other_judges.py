@@ -46,6 +46,9 @@ class LocalJudge:
     def takes(self, rubric: Rubric) -> bool:
         return True
 
+    def ready(self) -> None:
+        """Its files were found when its fingerprint was taken."""
+
     def reply(self, asks: Sequence[Ask], arrived: Arrived, budget: Budget, progress: Progress = SILENT) -> None:
         paid = [at for at, ask in enumerate(asks) if budget.pays(ask.messages, 0)]
         if paid:
@@ -74,6 +77,9 @@ class RuleJudge:
 
     def takes(self, rubric: Rubric) -> bool:
         return "harmless" in rubric.verdicts
+
+    def ready(self) -> None:
+        """It is its phrases, and they are here."""
 
     def reply(self, asks: Sequence[Ask], arrived: Arrived, budget: Budget, progress: Progress = SILENT) -> None:
         for position, ask in enumerate(asks):
@@ -104,6 +110,9 @@ class ScriptedJudge:
 
     def takes(self, rubric: Rubric) -> bool:
         return True
+
+    def ready(self) -> None:
+        self._replies()
 
     def reply(self, asks: Sequence[Ask], arrived: Arrived, budget: Budget, progress: Progress = SILENT) -> None:
         replies = self._replies()

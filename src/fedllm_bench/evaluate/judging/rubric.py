@@ -1,37 +1,21 @@
 """What a judge is told, and which of its words are a score."""
 
 import hashlib
-import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from fedllm_bench.errors import DataError
+from fedllm_bench.evaluate.judging.rubric_checks import FIELD, LANGUAGES, TEXTS, doubts, require_usable
 from fedllm_bench.evaluate.judging.taming import fence_for, tame
 from fedllm_bench.evaluate.judging.verdict import score_of
 from fedllm_bench.evaluate.questions import Answer, Question
 from fedllm_bench.examples import Turn
 
-__all__ = ["JudgeItem", "Rubric", "own_rubric", "read_rubric"]
-
-FIELD = re.compile(r"\{(\w+)\}")
-NUMBERED = re.compile(r"(?:question|answer|ref_answer)_[1-9]")
-FIELDS = ("question", "answer", "reference", "history", "language", "fence")
-TEXTS = ("system", "plain", "with_reference", "reminder")
-KEYS = ("name", "version", *TEXTS, "low", "high", "verdicts", "languages")
-LANGUAGES = {
-    "ar": "Arabic",
-    "en": "English",
-    "es": "Spanish",
-    "fr": "French",
-    "pt": "Portuguese",
-    "ru": "Russian",
-    "te": "Telugu",
-    "zh": "Chinese",
-}
+__all__ = ["JudgeItem", "Rubric", "own_rubric", "read_rubric", "turns_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +31,15 @@ class JudgeItem:
     question: Question
     answer: Answer
     turn: int = 1
+
+
+def turns_of(questions: Sequence[Question], answers: Sequence[Answer]) -> list[JudgeItem]:
+    """Every turn of every answer, as a judge is asked about it."""
+    return [
+        JudgeItem(question, answer, turn)
+        for question, answer in zip(questions, answers, strict=True)
+        for turn in range(1, len(question.turns) + 1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -112,6 +105,11 @@ class Rubric:
         told = (Turn("user", content),)
         return (Turn("system", system), *told) if system else told
 
+    def doubts(self, benchmark: str) -> list[str]:
+        """What its author should know, where a user wrote it: each a sentence."""
+        texts = {name: getattr(self, name) for name in (*TEXTS, "languages")}
+        return list(doubts(benchmark, texts))
+
     def reminder_in(self, language: str) -> str:
         """What a judge is told whose reply has no score.
 
@@ -144,7 +142,7 @@ def read_rubric(path: Path) -> Rubric:
     """A rubric of the user's.
 
     Raises:
-        DataError: the file cannot be read, or lacks a key.
+        DataError: the file cannot be read, or is no rubric that can be used.
     """
     try:
         return _rubric(path.read_text(encoding="utf-8"), str(path))
@@ -157,16 +155,7 @@ def _rubric(text: str, place: str) -> Rubric:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{place} is not TOML: {error}", 'long texts stand between """') from error
-    unknown, lacking = sorted(content.keys() - set(KEYS)), [key for key in ("name", "plain") if key not in content]
-    if unknown or lacking:
-        raise DataError(
-            f"{place}: unknown keys {unknown}, missing keys {lacking}", f"a rubric has the keys {', '.join(KEYS)}"
-        )
-    _check(content, place)
-    for code, texts in content.get("languages", {}).items():
-        if not isinstance(texts, dict) or not texts.keys() <= set(TEXTS):
-            raise DataError(f"{place}, languages.{code}: {texts!r}", f"a language has the keys {', '.join(TEXTS)}")
-        _check(texts, f"{place}, languages.{code}")
+    require_usable(content, place)
     rubric = Rubric(**{"version": "1", **content})
     for key, told in _told(content):
         if score_of(told, rubric) is not None:
@@ -182,27 +171,6 @@ def _told(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from ((key, content[key]) for key in TEXTS if key in content)
     for code, texts in content.get("languages", {}).items():
         yield from ((f"languages.{code}.{key}", text) for key, text in texts.items())
-
-
-def _check(content: Mapping[str, object], place: str) -> None:
-    """Texts are texts, numbers are numbers, templates have the answer and no unknown field."""
-    for key, value in content.items():
-        wanted = (int, float) if key in ("low", "high") else dict if key in ("verdicts", "languages") else str
-        if not isinstance(value, wanted):
-            raise DataError(f"{place}: {key} = {value!r} is of the wrong kind", "see docs/evaluation.md for rubrics")
-    verdicts = content.get("verdicts", {})
-    if isinstance(verdicts, dict) and not all(isinstance(score, int | float) for score in verdicts.values()):
-        raise DataError(f"{place}: verdicts = {verdicts!r} are not numbers", "such as { good = 1.0, bad = 0.0 }")
-    for key in ("plain", "with_reference"):
-        template = content.get(key)
-        if not isinstance(template, str) or not template:
-            continue
-        fields = FIELD.findall(template)
-        if "answer" not in fields:
-            raise DataError(f"{place}: {key} has no {{answer}}", "put {answer} where the answer is to stand")
-        strange = sorted(name for name in set(fields) if name not in FIELDS and not NUMBERED.fullmatch(name))
-        if strange:
-            raise DataError(f"{place}: {key} has the unknown fields {strange}", f"fields are {', '.join(FIELDS)}")
 
 
 def _history(question: Question, answers: tuple[str, ...], turn: int) -> str:
