@@ -161,3 +161,16 @@ HOSTILE = {
     """,
     "a late end": "import atexit, os\natexit.register(os._exit, 0)\ndef f(x):\n    raise SystemExit",
 }
+
+# Those that are ended by the clock: they take their time, so most of them run with the slow tests.
+ENDLESS = frozenset(
+    {
+        "fork bomb",
+        "threads without end",
+        "memory bit by bit",
+        "endless loop on import",
+        "sleep",
+        "no signal stops it",
+        "a process that leaves its session",
+    }
+)

@@ -130,6 +130,7 @@ def test_more_noise_costs_less(participation: Participation, noise: float, more:
     assert epsilon(participation, noise * more, 20, 1e-5, "rdp") <= epsilon(participation, noise, 20, 1e-5, "rdp")
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(cohort=st.integers(1, 20), noise=st.floats(0.7, 5), rounds=st.integers(1, 50))
 def test_privacy_losses_are_tighter_than_renyi_and_not_by_an_order(cohort: int, noise: float, rounds: int) -> None:
@@ -145,6 +146,7 @@ def test_little_noise_takes_no_gigabytes() -> None:
     assert epsilon(Participation("paper", 5, 100), 0.01, 100, 1e-5) > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampling", "target"), [("poisson", 8.0), ("fixed", 8.0), ("paper", 0.5), ("paper", 8.0)])
 def test_solved_noise_keeps_to_the_target_and_wastes_little(sampling: str, target: float) -> None:
     participation = Participation(sampling, 5, 100)

@@ -187,6 +187,7 @@ def test_the_settings_in_the_report_load_to_the_same_experiment() -> None:
 # --- figures
 
 
+@pytest.mark.slow
 def test_every_figure_is_written_as_svg_and_png_with_equal_bytes_each_time(quickstart: Path, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         write_report([quickstart], tmp_path / "page.html", tmp_path / folder)

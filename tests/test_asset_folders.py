@@ -79,6 +79,7 @@ def test_what_is_in_the_cache_needs_no_index(model: Asset, tmp_path: Path) -> No
     assert assets.locate("tiny") == first == assets.where("tiny") == assets.fetch("tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

@@ -312,6 +312,7 @@ def test_an_unexpected_failure_shows_where_it_happened_when_asked(
         fedllm("table", folder)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="waits on a named pipe")
 def test_an_interrupt_ends_with_one_line_and_exit_code_one(tmp_path: Path) -> None:
     pipe = tmp_path / "never.toml"

@@ -14,6 +14,7 @@ SHARED = Path(os.environ.get("FEDLLM_BENCH_DATA", Path(__file__).parents[2] / "s
 MAPPING = Path(__file__).parents[1] / "experiments" / "offline" / "mappings" / "nusawrites.toml"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "nusawrites").exists(), reason="needs nusawrites below FEDLLM_BENCH_DATA")
 def test_authors_of_nusawrites_are_clusters_and_dealt_samples_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

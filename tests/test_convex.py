@@ -162,7 +162,7 @@ TOLERANCE = 5e-6
 UNEVEN = crowd(2, 5, 1, 4, 3, samples=[4, 2, 7, 5, 3], batch_size=2)
 
 
-@pytest.mark.parametrize("width", [2, 5])
+@pytest.mark.parametrize("width", [2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cohort", [5, 2], ids=["all", "two of five"])
 @pytest.mark.parametrize("mu", [0.01, 1.0])
 def test_fedprox_equals_its_algorithm_written_out(mu: float, cohort: int, width: int) -> None:
@@ -170,7 +170,7 @@ def test_fedprox_equals_its_algorithm_written_out(mu: float, cohort: int, width:
     np.testing.assert_allclose(found, fedprox_directly(UNEVEN, drawings(UNEVEN, ROUNDS, cohort), mu), atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("width", [2, 5])
+@pytest.mark.parametrize("width", [2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cohort", [5, 2], ids=["all", "two of five"])
 @pytest.mark.parametrize("correction", ["gradient", "after-step"])
 @pytest.mark.parametrize("option", ["I", "II", "gradients"])
@@ -214,12 +214,14 @@ def distance_of_fedavg() -> float:
     return ended(fedavg())[1]
 
 
+@pytest.mark.slow
 def test_fedavg_stops_away_from_the_optimum() -> None:
     sooner, later = ended(fedavg(), 40)[0], ended(fedavg(), 60)[0]
     assert float((sooner.adapter["w"] - later.adapter["w"]).norm()) < 1e-5  # it has stopped
     assert distance_of_fedavg() > 0.1 * float(np.linalg.norm(START - optimum(DRIFTING)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cohort", "rounds"), [(4, 60), (2, 120)], ids=["all", "two of four"])
 @pytest.mark.parametrize("option", ["I", "II", "gradients"])
 def test_scaffold_reaches_the_optimum_of_the_sum(option: str, cohort: int, rounds: int) -> None:

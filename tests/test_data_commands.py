@@ -102,6 +102,7 @@ def test_an_unknown_figure_is_told_with_the_nearest(notes: Path, fedllm: Command
     assert (done.code, 'did you mean "length"?' in done.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_card_says_what_could_not_be_measured_and_how_to(
     notes: Path, fedllm: Command, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_an_export_is_read_again_as_the_same_samples(notes: Path, fedllm: Comman
     assert "in the paper 6,166" in again.err
 
 
+@pytest.mark.slow
 def test_an_author_says_what_cannot_be_measured(notes: Path, fedllm: Command, tiny_model: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.toml"
     words.write_text('title = "Notes"\nclient_ids = "Drawn at random."\nnotes = ["Made up."]\nlicence = "CC0-1.0"\n')
@@ -132,6 +134,7 @@ def test_an_author_says_what_cannot_be_measured(notes: Path, fedllm: Command, ti
     assert refused.code == 2 and "words.toml: titel" in refused.err and "client_ids" in refused.err
 
 
+@pytest.mark.slow
 def test_a_flag_that_the_source_has_is_counted_even_if_no_sample_carries_it(
     notes: Path, fedllm: Command, tiny_model: Path, tmp_path: Path
 ) -> None:

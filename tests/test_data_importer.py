@@ -374,6 +374,7 @@ def test_the_mappings_that_come_with_the_project_can_be_read(name: str) -> None:
     assert read_mapping(str(MAPPINGS / f"{name}.toml")).rules.name == name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="FEDLLM_BENCH_DATA is not set")
 @pytest.mark.parametrize(
     ("name", "clients", "kind"),

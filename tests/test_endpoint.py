@@ -103,6 +103,7 @@ def test_a_failure_that_passes_is_not_told(first) -> None:  # type: ignore[no-un
     assert len(server.log.requests) == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_drips_is_given_up() -> None:
     def dripping(talk: Talk, body: Body) -> None:
         talk.send_response(200)

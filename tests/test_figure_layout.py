@@ -27,7 +27,7 @@ class Written:
     size: float
 
 
-@pytest.fixture(scope="module", params=[2, 747])
+@pytest.fixture(scope="module", params=[2, pytest.param(747, marks=pytest.mark.slow)])
 def crowd(request: pytest.FixtureRequest) -> dict[str, tuple[Drawing, list[Written]]]:
     """Every figure for so many clients, with all that is written on it."""
     values, found = each_client(request.param), {}
@@ -68,6 +68,7 @@ def test_no_figure_shows_an_id_of_a_client(crowd: Crowd) -> None:
         assert not any("a-client-id" in each.text for each in texts), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sunburst", "client-sunbursts"])
 def test_a_label_in_a_sunburst_lies_within_its_wedge(name: str) -> None:
     figure = figure_of(name, spoken(3, samples=300)).figure

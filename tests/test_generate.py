@@ -161,7 +161,7 @@ def test_answers_are_the_same_after_a_kill_at_any_point(
             raise Killed
         append(path, *rows)
 
-    for stop in range(1, 12):
+    for stop in (1, 2, 5, 8, 11):
         written = 0
         folder = tmp_path / str(stop)
         with monkeypatch.context() as patch:

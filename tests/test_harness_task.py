@@ -141,17 +141,20 @@ def test_a_limit_draws_items_by_seed_and_a_second_time_nothing_is_worked_out(
     assert found("made_choice", folder, given) == first
 
 
-def test_what_is_no_task_or_has_no_data_is_told_with_a_way_out(folder: Path, engine: Engine, tmp_path: Path) -> None:
-    given = bench(engine, tmp_path)
+@pytest.mark.slow  # all that the harness has is looked through
+def test_what_is_no_task_is_told_with_what_it_may_have_been(folder: Path, engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(FedLLMError, match="no task 'made_choise'") as told:
-        found("made_choise", folder, given)
+        found("made_choise", folder, bench(engine, tmp_path))
     assert "made_choice" in str(told.value.hint)
     with pytest.raises(FedLLMError, match="no task 'made_choise'"):
         require_task("made_choise", [folder])
+
+
+def test_a_task_whose_data_are_not_there_is_told_with_a_way_out(folder: Path, engine: Engine, tmp_path: Path) -> None:
     require_task("made_choice", [folder])
     (folder / "gone.yaml").write_text(CHOICE.replace("made_choice", "made_gone").replace("FILE", "/nowhere.jsonl"))
     with pytest.raises(DataError, match="its data cannot be loaded"):
-        found("made_gone", folder, given)
+        found("made_gone", folder, bench(engine, tmp_path))
 
 
 def test_beginnings_and_special_tokens_are_the_tokenizers_own(engine: Engine) -> None:

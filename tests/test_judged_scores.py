@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fedllm_bench import records
-from fedllm_bench.analysis.terms import judge_of, labels
+from fedllm_bench.analysis.terms import judge_of, names_of
 from fedllm_bench.benchmark_scores import Scores
 from fedllm_bench.endpoint import Endpoint
 from fedllm_bench.evaluate.bench import Bench, Options, Said
@@ -52,8 +52,8 @@ def test_temperature_and_seed_make_another_judge_of_the_same_name(tmp_path: Path
     assert len({own["judge"] for own in many}) == 1 and len({own["judge_identity"] for own in many}) == 4
     judges = [judge for own in many if (judge := judge_of(Scores("vicuna", settings=own))) is not None]
     name = many[0]["judge"]
-    assert labels(judges[:1]) == [name]
-    assert labels([judges[0], judges[2]]) == [f"{name} (seed 2)", f"{name} (seed None)"]
+    assert list(names_of(judges[:1]).values()) == [name]
+    assert set(names_of([judges[0], judges[2]]).values()) == {f"{name} (seed 2)", f"{name} (seed None)"}
     assert judged(tmp_path, server).settings == many[0]
 
 

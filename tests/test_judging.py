@@ -194,6 +194,7 @@ def test_a_server_that_misbehaves_at_first_is_asked_again(bad: Callable[[Talk, B
         assert [each.score for each in found] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_told_of_and_what_arrived_is_kept(tmp_path: Path) -> None:
     with served(rating, rating, hanging, hanging, hanging, rating) as server:
         judge = judge_at(server, concurrency=1, timeout=0.2)
@@ -242,6 +243,7 @@ def test_nothing_is_asked_beyond_the_budget(tmp_path: Path) -> None:
         assert len(server.log.requests) == 6 and rest[4].score == 5
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_killed_goes_on_without_asking_again(tmp_path: Path) -> None:
     def slow(talk: Talk, body: Body) -> None:
         time.sleep(0.1)

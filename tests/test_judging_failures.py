@@ -217,6 +217,7 @@ def test_money_is_never_exceeded_by_the_longest_replies(tmp_path: Path) -> None:
         assert [each.score for each in found] == [5, 5, None, None]
 
 
+@pytest.mark.slow
 def test_processes_share_the_replies_at_the_same_time(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3]);"

@@ -61,6 +61,7 @@ def test_without_pull_dittos_own_model_is_local_training_from_where_it_was(
         assert apart(federation.personal(client), after.adapter) > 0.01
 
 
+@pytest.mark.slow
 def test_dittos_own_model_comes_to_rest_where_its_gradient_and_the_pull_are_even(
     model: LanguageModel, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_dittos_own_model_comes_to_rest_where_its_gradient_and_the_pull_are_even
     assert difference(update.delta, pull) < 0.02
 
 
+@pytest.mark.slow
 def test_a_strong_pull_keeps_dittos_own_model_at_the_global_one(model: LanguageModel, tmp_path: Path) -> None:
     lr = 0.02
     distances = []

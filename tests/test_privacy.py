@@ -230,6 +230,7 @@ def test_the_account_is_the_accountants(terms: Terms, adjacency: str, accountant
     assert any("cohort" in text for text in spent["assumes"]) == (terms.sampling != "paper")
 
 
+@pytest.mark.slow
 def test_a_target_is_met_at_the_last_round_and_not_before() -> None:
     channel = ClientDP(target_epsilon=8.0, delta=1e-3).bind(POISSON)
     assert channel.account(100)["epsilon"] == pytest.approx(8.0, rel=1e-3)

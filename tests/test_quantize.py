@@ -215,6 +215,7 @@ def test_training_twice_on_a_base_that_is_quantized_anew_gives_the_same_bytes(
     assert deltas_differ(first, second) == 0
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize("options", [{"packing": "padded"}, {"gradient_checkpointing": True}], ids=str)
 def test_how_rows_are_laid_out_and_recomputed_changes_nothing(

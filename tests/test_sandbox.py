@@ -17,7 +17,7 @@ import pytest
 from fedllm_bench.evaluate.sandbox.cell import Limits
 from fedllm_bench.evaluate.sandbox.run import Outcome, Problem, kind_of_sandbox, run
 from fedllm_bench.evaluate.sandbox.values import Foreign, dump, load
-from hostile_programs import HOSTILE
+from hostile_programs import ENDLESS, HOSTILE
 
 TEST = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 9\n"
 LIMITS = Limits(seconds=1, memory=512 << 20)
@@ -114,7 +114,9 @@ def test_a_sound_program_passes_and_a_wrong_one_does_not(way: Way) -> None:
     assert (wrong.passed, wrong.reason) == (False, "gives a wrong result")
 
 
-@pytest.mark.parametrize("name", list(HOSTILE))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ENDLESS else []) for name in HOSTILE]
+)
 def test_a_hostile_program_fails_and_reaches_nothing(name: str, way: Way, home: Path) -> None:
     before, interpreters = state(home), _pythons()
     text = textwrap.dedent(HOSTILE[name]).replace("HOME", str(home)).replace("MARK", str(home / "mark"))

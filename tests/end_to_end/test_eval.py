@@ -132,6 +132,7 @@ def test_without_a_judge_judged_cells_are_unscored_and_what_is_missing_stays_wit
         assert set(BENCHMARKS) <= set(found)
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_files(
     fedllm: Command, judge: Served, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

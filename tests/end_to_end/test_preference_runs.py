@@ -89,11 +89,13 @@ def test_records_speak_of_pairs(whole: dict[str, Any]) -> None:
     assert whole["rounds.jsonl"][-1]["train_loss"] < whole["rounds.jsonl"][0]["train_loss"]
 
 
+@pytest.mark.slow
 def test_a_run_killed_and_continued_ends_with_the_same_bytes(bench: Bench, whole: dict[str, Any]) -> None:
     bench.killed_after(2)
     assert_same(bench.run(), whole)
 
 
+@pytest.mark.slow
 def test_a_reference_that_was_lost_is_computed_again_to_the_same_bytes(
     bench: Bench, world: Bench, whole: dict[str, Any]
 ) -> None:

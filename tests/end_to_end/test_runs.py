@@ -140,6 +140,7 @@ def test_the_same_seed_gives_the_same_bytes(bench: Bench, whole: dict[str, Any])
     assert_same(bench.run(), whole)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_bytes(bench: Bench, whole: dict[str, Any]) -> None:
     found = contents(bench.run("--seed", "1"))
     assert found["adapter/adapter_model.safetensors"] != whole["adapter/adapter_model.safetensors"]
@@ -162,6 +163,7 @@ def test_a_run_killed_after_a_round_ends_with_the_same_bytes(bench: Bench, whole
     assert_same(bench.run(), whole)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_every_other_write_ends_with_the_same_bytes(bench: Bench, whole: dict[str, Any]) -> None:
     # Each sitting comes a few writes further than the one before; together they stop at writes of every kind.
     for sitting in range(3, 40, 4):
@@ -183,6 +185,7 @@ def test_a_run_killed_at_any_write_ends_with_the_same_bytes(bench: Bench, whole:
     assert_same(bench.run(), whole)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(bench: Bench, whole: dict[str, Any]) -> None:
     draw = random.Random(5)
     for _ in range(4):
@@ -201,6 +204,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(bench: Bench, wh
     assert_same(bench.run(), whole)
 
 
+@pytest.mark.slow
 def test_what_clients_keep_survives_where_checkpoints_are_rare(bench: Bench) -> None:
     # The killed run goes back several rounds, in which clients have trained and kept something since.
     rare = ("--set", "checkpoint.every=3", "--set", "checkpoint.keep=1")
@@ -296,6 +300,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free_kib", [68, 120])
 def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_space(
     bench: Bench, small_disk: Path, whole: dict[str, Any], free_kib: int

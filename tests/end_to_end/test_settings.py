@@ -67,6 +67,7 @@ def plain(place: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run(place, tmp_path_factory.mktemp("plain"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("quantization", "tolerance"), [("int8", 0.05), ("nf4", 0.5)])
 def test_a_run_on_a_quantized_base_ends_with_an_adapter_and_says_how_the_base_was_stored(
     place: Path, tmp_path: Path, plain: RunFolder, quantization: str, tolerance: float

@@ -5,13 +5,13 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedllm_bench.analysis.latex import escaped
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
+    pass
 
 __all__ = ["FORMATS", "METHOD_COLUMNS", "Column", "column", "epsilon_text", "interval_text", "privacy_text", "render"]
 
@@ -104,20 +104,19 @@ def _text(rows: Sequence[Row], columns: Sequence[Column], note: str, width: int)
         for cells in zip(*(each.cells for each in part), strict=True):
             table.add_row(*map(Text, cells))
         screen.print(*([""] if number else []), table, sep="\n")
-    if note:
-        screen.print("", *_wrapped(screen, note, width), sep="\n")
-    return "\n".join(line.rstrip() for line in screen.file.getvalue().splitlines())  # type: ignore[attr-defined]
+    table_lines = (line.rstrip() for line in screen.file.getvalue().splitlines())  # type: ignore[attr-defined]
+    return "\n".join([*table_lines, *(["", *_wrapped(note, width)] if note else [])])
 
 
-def _wrapped(screen: "Console", note: str, width: int) -> Iterator["Text"]:
-    """The lines of a caption; where there are several, what does not fit stands below its line, set in."""
-    from rich.text import Text
+def _wrapped(note: str, width: int) -> Iterator[str]:
+    """The lines of a caption; where there are several, what does not fit stands below its line, set in.
 
+    Words stay whole, so that a command with a long path can be copied.
+    """
     lines = note.splitlines()
     hang = HANG if len(lines) > 1 else ""
     for line in lines:
-        for place, part in enumerate(Text(line).wrap(screen, width - len(hang)) or [Text()]):
-            yield Text(hang if place else "") + part
+        yield fill(line, width, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)
 
 
 @dataclass(frozen=True, slots=True)
