@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedllm_bench.analysis.frames import Run
+from fedllm_bench.analysis.terms import WHO_TRAINS
 from fedllm_bench.benchmark_scores import base_folder
 from fedllm_bench.clients import build_data
 from fedllm_bench.evaluate.engine import Candidate
@@ -19,9 +20,6 @@ from fedllm_bench.store import write_json
 from fedllm_bench.tensors import Tensors
 
 __all__ = ["Group", "dataset_of", "experiment_of", "groups_of", "loaded"]
-
-# Settings of `data` that say who trains: questions come from all clients.
-WHO_TRAINS = ("group", "cap", "pool", "client", "client_samples", "drawn", "partition")
 
 
 @dataclass(frozen=True)

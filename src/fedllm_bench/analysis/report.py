@@ -110,8 +110,9 @@ def _scores(methods: Sequence[Method]) -> ScoreTable | None:
     cells = [cell for own in found.board.cells.values() for cell in own.values()]
     if all(cell.mean is None and not cell.unscored for cell in cells):
         return None
-    columns = columns_of(found, "html")
-    rows = [[column.show(row).splitlines() for column in columns] for row in flat_rows(found)]
+    flat = flat_rows(found)
+    columns = [column for column in columns_of(found, "html") if any(map(column.has_value, flat))]
+    rows = [[column.show(row).splitlines() for column in columns] for row in flat]
     return ScoreTable([column.title for column in columns], rows, scores_caption(found, "html"))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedllm_bench.benchmark_scores import Metric, Scores
 
-__all__ = ["Judge", "Terms", "differing", "judge_of", "names_of", "terms_of"]
+__all__ = ["WHO_TRAINS", "Judge", "Terms", "differing", "judge_of", "names_of", "terms_of"]
 
 # Settings of scores that decide which questions were asked, or how they were answered.
 ASKED = (
