@@ -23,6 +23,7 @@ ROWS = 1024  # of a batch: vLLM itself decides what it passes together
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
 ADAPTERS = 16  # most in one of its passes
 SHARE = 0.9  # of the GPU memory that the model of the other benchmarks leaves
+CPU_SHARE = 0.5  # of the memory that nothing uses, which is less than what could be had
 SEEDS = 1 << 31
 OWN = "leave --engine out: the project's own generation takes any model and adapter"
 # In this process: the GPU is shared with the model that other benchmarks use, and its order of work is repeatable.
@@ -103,15 +104,12 @@ class VllmWriter:
 
     @cached_property
     def _llm(self) -> Any:
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {"gpu_memory_utilization": _free_share()}
         if self.adapters:
             rank = next((most for most in RANKS if most >= self.rank), None)
             if rank is None:
                 raise WriterError(f"vLLM takes adapters of rank {RANKS[-1]} at most, these have {self.rank}", OWN)
             settings |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": min(self.adapters, ADAPTERS)}
-        if torch.cuda.is_available():
-            free, total = torch.cuda.mem_get_info()
-            settings["gpu_memory_utilization"] = SHARE * free / total
         try:
             return self._vllm.LLM(str(self.base), dtype=self.dtype, seed=0, skip_tokenizer_init=True, **settings)
         except (RuntimeError, ValueError, NotImplementedError) as error:
@@ -134,6 +132,14 @@ class VllmWriter:
             stop_token_ids=sorted(engine.stops),
             detokenize=False,
         )
+
+
+def _free_share() -> float:
+    """How much of all memory vLLM may take, of what is free now; by itself it wants nearly all, or does not start."""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return SHARE * free / total
+    return CPU_SHARE * os.sysconf("SC_AVPHYS_PAGES") / os.sysconf("SC_PHYS_PAGES")
 
 
 def _generated(output: Any, stops: frozenset[int]) -> Generated:
