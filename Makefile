@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# Fast tests share the cores by file; slow ones, with the real model, take all of them each.
-IN_PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadfile
+# Fast tests share the cores, whoever is idle taking over from the other; slow ones, with the real model, take all of them each.
+IN_PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
 
 # `make quickstart SHORT=1` takes two rounds instead of the whole experiment.
 QUICKSTART_OPTIONS := $(if $(SHORT),--runs runs-short --set federation.rounds=2 --set local.steps=1 --set evaluate.clients=4)
