@@ -23,7 +23,7 @@ ROWS = 1024  # of a batch: vLLM itself decides what it passes together
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
 ADAPTERS = 16  # most in one of its passes
 SHARE = 0.9  # of the GPU memory that the model of the other benchmarks leaves
-CPU_SHARE = 0.5  # of the memory that nothing uses, which is less than what could be had
+CPU_SHARE = 0.5  # of the memory that could be had
 SEEDS = 1 << 31
 OWN = "leave --engine out: the project's own generation takes any model and adapter"
 # In this process: the GPU is shared with the model that other benchmarks use, and its order of work is repeatable.
@@ -139,7 +139,8 @@ def _free_share() -> float:
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         return SHARE * free / total
-    return CPU_SHARE * os.sysconf("SC_AVPHYS_PAGES") / os.sysconf("SC_PHYS_PAGES")
+    memory = needed("psutil", "vllm", "--engine vllm").virtual_memory()  # vLLM brings it
+    return CPU_SHARE * float(memory.available) / float(memory.total)
 
 
 def _generated(output: Any, stops: frozenset[int]) -> Generated:
