@@ -97,7 +97,7 @@ def run_tasks(
 def mmlu_data(progress: Progress = SILENT) -> tuple[dict[str, list[Doc]], dict[str, list[Doc]]]:
     """Questions and worked examples by subject: the user's copy of the original files, or what packages ship.
 
-    The packages' examples are 282 of 285, since three subjects have four and one is written in another form.
+    The packages' examples are 281 of 285: three subjects have four, one loses another to a broken entry.
     """
     test, dev = find(OWN_TEST, (data_folder(),)), find(OWN_DEV, (data_folder(),))
     if test is not None and dev is not None:
