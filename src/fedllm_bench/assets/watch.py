@@ -1,9 +1,10 @@
 """Bytes that another program downloads without telling, seen by watching the folder it writes to."""
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fedllm_bench.progress import Progress
@@ -49,9 +50,8 @@ def watched(folder: Path, description: str, total: int | None, progress: Progres
 
 def _bytes_in(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # moved meanwhile
-            continue
+    for place, _, names in os.walk(folder):  # unlike Path.rglob, passes over a folder that is gone meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):  # moved meanwhile
+                total += os.stat(os.path.join(place, name)).st_size
     return total
