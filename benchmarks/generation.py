@@ -41,7 +41,7 @@ def peer(model: PreTrainedModel, prompts: list[Prompt], stops: frozenset[int]) -
     started = time.perf_counter()
     tokens = 0
     for prompt in prompts:
-        ids = torch.from_numpy(prompt.ids.astype("int64"))[None]
+        ids = torch.from_numpy(prompt.ids.astype("int64"))[None].to(model.device)
         out = model.generate(
             ids,
             attention_mask=torch.ones_like(ids),

@@ -29,8 +29,9 @@ def machine() -> dict[str, Any]:
 
 
 def save(name: str, figures: dict[str, Any]) -> None:
-    """Print figures and keep them in `results/` with the machine."""
+    """Print figures and keep them in `results/` with the machine, those of a GPU apart."""
     RESULTS.mkdir(exist_ok=True)
+    name = f"{name}-gpu" if torch.cuda.is_available() else name
     text = json.dumps({"benchmark": name, **figures, "machine": machine()}, indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)

@@ -19,7 +19,8 @@ import torch
 from benchmarks.machine import save
 from benchmarks.matmul_peak import matmul_peak
 from benchmarks.workload import SEED, SPEC, write_workload
-from fedllm_bench.model.base import has_bf16_arithmetic, load_model
+from fedllm_bench.model.base import device_and_dtype, load_model
+from fedllm_bench.model.compute import TOKEN_BUDGETS, WIDTHS
 from fedllm_bench.model.source import resolve
 
 PEER_PRECISION = {"float32": "fp32", "bfloat16": "bf16"}
@@ -54,23 +55,24 @@ def main() -> None:
     parser.add_argument("--peer", choices=PEER_PRECISION, default="float32", help="precision of the peer")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    bf16 = has_bf16_arithmetic(torch.device("cpu"))
-    dtype = "bfloat16" if bf16 else "float32"
+    place, dtype = device_and_dtype("auto", "auto")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work.json"
         init = load_model("smollm2-135m", SPEC, dtype="float32", device="cpu").lora.initial(SEED)
         lengths = write_workload(work, args.clients, args.rounds, args.steps, dict(init))
         shape = [f"--{name}={getattr(args, name)}" for name in ("clients", "rounds", "steps", "threads")]
-        engine_command = ("benchmarks.engine", *shape, "--dtype", dtype)
+        engine_command = ("benchmarks.engine", *shape, "--dtype", dtype, "--width", str(WIDTHS[place.type]))
+        engine_command += ("--budget", str(TOKEN_BUDGETS[place.type]))
         peer_command = ("benchmarks.trl_baseline", str(work), "--model", str(resolve("smollm2-135m")))
-        peer_command += ("--precision", PEER_PRECISION[args.peer], "--out", f"{folder}/peer.safetensors")
+        peer_command += ("--precision", PEER_PRECISION[args.peer], "--device", place.type)
+        peer_command += ("--out", f"{folder}/peer.safetensors")
         pairs = []
         for _ in range(args.repeats):
             engine = measured(*engine_command)
             peer = peer_summary(measured(*peer_command, f"--threads={args.threads}"))
             pairs.append((engine, peer))
             print(f"engine {engine['tokens_per_s']:.0f}, peer {peer['tokens_per_s']:.0f} tokens/s", file=sys.stderr)
-    peak = matmul_peak(getattr(torch, dtype))
+    peak = matmul_peak(getattr(torch, dtype), place.type)
     engine, peer = pairs[-1]
     losses = list(engine["last_loss"].values())
     save(

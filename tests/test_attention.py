@@ -106,6 +106,29 @@ def test_rows_taken_together_get_the_logits_they_get_alone(made: Made, family: s
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
+def test_rows_padded_in_the_attention_alone_give_what_rows_of_one_length_at_a_time_give(
+    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, family: str
+) -> None:
+    """A GPU's way, on the CPU: logits, and what training makes of them."""
+    from fedllm_bench.model import attention
+
+    model = language_model(made(family), LoraSpec(4, 8.0, 0.1, FAMILIES[family][2]))
+    rows, adapter, objective = rows_of(model, LENGTHS), stacked(moved(model)), sft(model)
+    team = learners(people(1, 4, 3), objective, tmp_path, (1, 2, 2))
+
+    def found() -> tuple[list[torch.Tensor], Any]:
+        trained = trainer(model, objective, token_budget=10_000).train(1, team, moved(model), {}, 1e-3)
+        return logits(model, rows, adapter), list(trained)
+
+    expected, updates = found()
+    monkeypatch.setitem(attention.WAYS, "cpu", attention.padded)
+    same, others = found()
+    for a, b in zip(same, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
+    assert deltas_differ(others, updates) < 1e-4
+
+
 @pytest.mark.parametrize("family", ["mistral", "gemma2", "mamba"])
 def test_a_cohort_trains_as_its_clients_do_one_by_one(made: Made, tmp_path: Path, family: str) -> None:
     model = language_model(made(family), LoraSpec(4, 8.0, 0.1, FAMILIES[family][2]))

@@ -53,5 +53,5 @@ def _bytes_in(folder: Path) -> int:
     for place, _, names in os.walk(folder):  # unlike Path.rglob, passes over a folder that is gone meanwhile
         for name in names:
             with suppress(FileNotFoundError):  # moved meanwhile
-                total += os.stat(os.path.join(place, name)).st_size
+                total += Path(place, name).stat().st_size
     return total

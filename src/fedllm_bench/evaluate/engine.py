@@ -114,10 +114,11 @@ class Engine:
         return stop_ids(self.model, self.codec)
 
     def stack(self, candidates: Sequence[Candidate]) -> Tensors | None:
-        """The adapters of candidates, stacked (candidates, ...); the base alone is an adapter of zeros."""
+        """The adapters of candidates where the model is, stacked (candidates, ...); the base alone is one of zeros."""
         if all(candidate.adapter is None for candidate in candidates):
             return None
         shapes = self.model.lora.shapes
         none = {name: torch.zeros(shape) for name, shape in shapes.items()}
         stacks = [none if candidate.adapter is None else candidate.adapter for candidate in candidates]
-        return {name: torch.stack([adapter[name].float() for adapter in stacks]) for name in shapes}
+        place = self.model.device
+        return {name: torch.stack([adapter[name].float() for adapter in stacks]).to(place) for name in shapes}

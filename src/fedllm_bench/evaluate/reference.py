@@ -113,8 +113,7 @@ def reference_losses(
     rows = [_fitted(engine.codec.answers(_conversation(question), "last"), _places(engine)) for question in asked]
     pairs = [(at, row) for at in range(len(candidates)) for row in range(len(rows))]
     sums, counts = np.zeros((len(candidates), len(rows))), np.zeros((len(candidates), len(rows)))
-    stack = engine.stack(candidates)
-    params = None if stack is None else {name: value.to(engine.model.device) for name, value in stack.items()}
+    params = engine.stack(candidates)
     batches = plan_micro_batches([len(rows[row].ids) for _, row in pairs], TOKEN_BUDGET) if pairs else []
     with progress.task("losses of references", len(pairs), "references") as task:
         for chosen in batches:

@@ -1,13 +1,15 @@
 """Attention over rows packed end to end, plugged into Hugging Face models through their attention registry."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
@@ -17,7 +19,45 @@ __all__ = ["PACKED", "packed_rows", "same_rows", "supports_packing"]
 
 PACKED = "fedllm_bench_packed"
 
-_segments: ContextVar[tuple[int, ...]] = ContextVar("packed rows")
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Rows:
+    """Rows packed end to end, and how they lie padded to the longest.
+
+    Args:
+        lengths: tokens of each row.
+    """
+
+    def __init__(self, lengths: tuple[int, ...]) -> None:
+        self.lengths = lengths
+        self._padding: Padding | None = None
+
+    def padding(self, device: torch.device) -> "Padding":
+        """Where each token goes; made at the first layer that asks, for all."""
+        if self._padding is None:
+            self._padding = _padding(np.asarray(self.lengths), device)
+        return self._padding
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Places of packed tokens in rows padded on the right.
+
+    Args:
+        shape: rows, longest.
+        tokens: which token is at each padded place, any one where there is none, (rows * longest,).
+        places: where each token is, (tokens,).
+        empty: places without a token, (rows * longest, 1, 1).
+    """
+
+    shape: tuple[int, int]
+    tokens: Tensor
+    places: Tensor
+    empty: Tensor
+
+
+_rows: ContextVar[Rows] = ContextVar("packed rows")
 
 
 @dataclass(frozen=True)
@@ -34,17 +74,23 @@ _seen: ContextVar[_Windows | None] = ContextVar("windows seen", default=None)
 @contextmanager
 def packed_rows(lengths: tuple[int, ...]) -> Iterator[None]:
     """Say how long the packed rows of the forward passes inside the block are."""
-    token = _segments.set(lengths)
-    try:
+    with _packed(Rows(lengths)):
         yield
-    finally:
-        _segments.reset(token)
 
 
 def same_rows() -> AbstractContextManager[None]:
     """A block with the rows that are packed now, to be entered later."""
-    lengths = _segments.get(None)
-    return nullcontext() if lengths is None else packed_rows(lengths)
+    rows = _rows.get(None)
+    return nullcontext() if rows is None else _packed(rows)
+
+
+@contextmanager
+def _packed(rows: Rows) -> Iterator[None]:
+    token = _rows.set(rows)
+    try:
+        yield
+    finally:
+        _rows.reset(token)
 
 
 def _packed_attention(
@@ -65,18 +111,71 @@ def _packed_attention(
         raise NotImplementedError("packed attention has neither soft caps nor sinks nor masks")
     if sliding_window and (seen := _seen.get()) is not None:
         seen.told.add(sliding_window)
-    lengths = _segments.get()
     grouped = query.shape[1] != key.shape[1]
-    outputs = []
-    # Rows of one length that lie side by side are a batch: one call for all of them.
-    runs = [(size, len(list(rows))) for size, rows in groupby(lengths)]
-    for (size, count), q, k, v in zip(runs, *(_parted(x, runs) for x in (query, key, value)), strict=True):
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Rows of one length, (rows, heads, length, width) in, (rows, length, heads, width) out."""
+        size = q.shape[2]
         mask = _window(size, sliding_window, q.device) if sliding_window and size > sliding_window else None
-        output = scaled_dot_product_attention(
+        output: Tensor = scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=grouped
         )
-        outputs.append(output.transpose(1, 2).reshape(1, count * size, *output.shape[1::2]))
-    return torch.cat(outputs, 1), None
+        return output.transpose(1, 2)
+
+    whole = WAYS.get(query.device.type, by_length)(attend, query, key, value, _rows.get())
+    return whole, None
+
+
+def by_length(attend: Attend, query: Tensor, key: Tensor, value: Tensor, rows: Rows) -> Tensor:
+    """Rows of one length that lie side by side are a batch, one call for all of them: nothing is computed in vain."""
+    runs = [(size, len(list(same))) for size, same in groupby(rows.lengths)]
+    parts = zip(*(_parted(x, runs) for x in (query, key, value)), strict=True)
+    return torch.cat([attend(*part).flatten(0, 1) for part in parts]).unsqueeze(0)
+
+
+def padded(attend: Attend, query: Tensor, key: Tensor, value: Tensor, rows: Rows) -> Tensor:
+    """All rows are one batch, padded on the right, where no token looks: one call, however many lengths there are."""
+    padding = rows.padding(query.device)
+
+    def spread(x: Tensor) -> Tensor:
+        flat = _Moved.apply(x[0].transpose(0, 1), padding.tokens, padding.places, None)  # type: ignore[no-untyped-call]
+        by_row: Tensor = flat.unflatten(0, padding.shape).transpose(1, 2)
+        return by_row
+
+    output = attend(spread(query), spread(key), spread(value)).flatten(0, 1)
+    packed: Tensor = _Moved.apply(output, padding.places, padding.tokens, padding.empty)  # type: ignore[no-untyped-call]
+    return packed.unsqueeze(0)
+
+
+# A GPU waits for the calls, a CPU for the arithmetic.
+WAYS = {"cuda": padded}
+
+
+class _Moved(torch.autograd.Function):
+    """Tokens put elsewhere along the first axis; gradients take the way back, each from one place only."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor, empty: Tensor | None) -> Tensor:
+        ctx.back, ctx.empty = back, empty
+        return x.index_select(0, there)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        back = grad.index_select(0, ctx.back)
+        return back if ctx.empty is None else back.masked_fill_(ctx.empty, 0), None, None, None
+
+
+def _padding(lengths: NDArray[np.int64], device: torch.device) -> Padding:
+    longest = int(lengths.max())
+    inside = np.arange(longest) < lengths[:, None]  # (rows, longest)
+    first = lengths.cumsum() - lengths
+    tokens = first[:, None] + np.where(inside, np.arange(longest), 0)
+
+    def put(array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    empty = put(~inside.ravel())[:, None, None]
+    return Padding((len(lengths), longest), put(tokens.ravel()), put(np.flatnonzero(inside)), empty)
 
 
 def _parted(x: Tensor, runs: Sequence[tuple[int, int]]) -> Iterator[Tensor]:

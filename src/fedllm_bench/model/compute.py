@@ -68,6 +68,8 @@ def resolve_compute(wanted: Wanted, dtype: str, cohort: int, recorded: Mapping[s
     else:
         compute = _look_up(wanted, dtype, cohort)
     torch.set_num_threads(compute.threads)
+    if compute.device == "cuda":
+        _repeat_exactly()
     return compute
 
 
@@ -81,6 +83,14 @@ def _look_up(wanted: Wanted, dtype: str, cohort: int) -> Compute:
     budget = TOKEN_BUDGETS[device] if wanted.token_budget == "auto" else int(wanted.token_budget)
     threads = _cores() if wanted.threads == "auto" else int(wanted.threads)
     return Compute(device, dtype, min(width, cohort), budget, threads, wanted.packing)
+
+
+def _repeat_exactly() -> None:
+    """Let a GPU add in one order always: a run that is repeated or resumed gives the same bytes there, too."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # A help for debugging, and a pass over every new tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _cores() -> int:

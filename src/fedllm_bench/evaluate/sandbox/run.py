@@ -100,7 +100,8 @@ def run(problem: Problem, limits: Limits, kind: str, number: int = 0) -> Outcome
     try:
         return Outcome(**json.loads(done.stdout))
     except (ValueError, TypeError):
-        return Outcome(False, f"the checker ended with {done.returncode}")
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        return Outcome(False, f"the checker ended with {done.returncode}{said and f': {said}'}")
 
 
 def run_many(
