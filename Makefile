@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Every command that a test starts would compile all of the project again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Fast tests share the cores, whoever is idle taking over from the other; slow ones, with the real model, take all of them each.
 IN_PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
 

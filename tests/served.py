@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import patch
+
+from fedllm_bench import patience
 
 Body = dict[str, Any]
 Behaviour = Callable[["Talk", Body], None]
@@ -81,8 +84,8 @@ class Served(ThreadingHTTPServer):
 
 @contextmanager
 def served(*behaviours: Behaviour) -> Iterator[Served]:
-    """A server while the block runs."""
-    with Served(behaviours) as server:
+    """A server while the block runs; who has to ask it again waits for a moment only."""
+    with patch.object(patience, "FIRST_PAUSE", 0.02), Served(behaviours) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:

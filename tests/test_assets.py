@@ -202,7 +202,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     asked: list[str] = []
     handler = functools.partial(type("Counting", (Handler,), {"asked": asked}), directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield Server(f"http://127.0.0.1:{running.server_address[1]}", asked)
         running.shutdown()
@@ -483,7 +483,7 @@ def obtain_from_hub(endpoint: str, repo_id: str, tmp_path: Path) -> subprocess.C
 def hub() -> Iterator[Server]:
     asked: list[str] = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Counting", (Hub,), {"asked": asked})) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield Server(f"http://127.0.0.1:{running.server_address[1]}", asked)
         running.shutdown()

@@ -85,7 +85,7 @@ def hub(tmp_path: Path) -> Iterator[Running]:
     files |= {"data/test-00000-of-00001.parquet": b"no", "demographics/train-0.parquet": b"no", "README.md": b"text"}
     handler = type("Counting", (Hub,), {"files": files, "asked": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield Running(f"http://127.0.0.1:{server.server_address[1]}", handler.asked)
         server.shutdown()

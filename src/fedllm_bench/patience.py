@@ -16,6 +16,7 @@ A = TypeVar("A")
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 REREAD = 2  # repetitions of a request whose answer cannot be read: it may be billed
 PASSING = {408, 409, 429}  # statuses that another try may not meet, as those of 500 and above
+FIRST_PAUSE = 0.5  # seconds, where the server says nothing; twice as long each time
 LONGEST_PAUSE = 120.0  # seconds, whatever the server says
 SLACK = 1.5  # seconds for the client's own work, which an answer's time does not count
 
@@ -67,7 +68,7 @@ def _pause(response: Any, attempt: int) -> float:
         seconds = _until(named)
     if 0 < seconds < math.inf:
         return min(seconds, LONGEST_PAUSE)
-    return random.uniform(0.75, 1.0) * min(0.5 * 2.0**attempt, 8.0)
+    return random.uniform(0.75, 1.0) * min(FIRST_PAUSE * 2.0**attempt, 8.0)
 
 
 def _until(date: str) -> float:

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -131,8 +131,14 @@ def _failed(file: str, error: Exception) -> ExperimentError:
 
 
 def _from_distributions(table: str) -> Iterator[tuple[str, Offer]]:
-    for point in sorted(entry_points(group=GROUP[table]) if table in GROUP else (), key=lambda point: point.name):
+    for point in _entry_points(GROUP[table], tuple(sys.path)) if table in GROUP else ():
         yield point.name, Offer(_distribution(point), partial(_imported, point), packaged=True)
+
+
+@cache
+def _entry_points(group: str, _path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """By name; every distribution on the path is looked at, and that takes a while."""
+    return tuple(sorted(entry_points(group=group), key=lambda point: point.name))
 
 
 def _distribution(point: EntryPoint) -> str:
