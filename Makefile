@@ -24,7 +24,7 @@ quickstart: $(VENV)/.installed ## Fine-tune SmolLM2-135M on real conversations, 
 
 extras: $(VENV)/.installed-analysis $(VENV)/.installed-evaluation $(VENV)/.installed-quantization ## Add what benchmarks, judges, measures of data and 8- or 4-bit bases need
 
-test: $(VENV)/.installed-dev ## Run the fast tests (two to three minutes on two cores)
+test: $(VENV)/.installed-dev ## Run the fast tests (under two minutes on two cores)
 	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-all: $(VENV)/.installed-dev $(VENV)/.installed-flower $(VENV)/.installed-vllm ## Run every test, the real 135M model's too

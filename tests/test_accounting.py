@@ -124,7 +124,7 @@ def test_more_rounds_cost_more(participation: Participation, noise: float, round
     assert few <= many
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(participation=participations, noise=st.floats(0.5, 20), more=st.floats(1.01, 4))
 def test_more_noise_costs_less(participation: Participation, noise: float, more: float) -> None:
     assert epsilon(participation, noise * more, 20, 1e-5, "rdp") <= epsilon(participation, noise, 20, 1e-5, "rdp")

@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from command import Command
+from fedllm_bench.analysis import comparison
 from fedllm_bench.analysis.frames import read_runs
 from fedllm_bench.analysis.paper_filled import Filled, fill
 from fedllm_bench.analysis.paper_results import printed
@@ -27,6 +29,14 @@ FEW = ("fedavg", "fedprox", "fedadam")
 @pytest.fixture
 def fedllm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     return Command(capsys, monkeypatch)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples() -> Iterator[None]:
+    """What tables show does not hang on how fine their intervals are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "RESAMPLES", 1000)
+        yield
 
 
 @pytest.fixture(scope="module")

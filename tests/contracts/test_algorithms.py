@@ -12,7 +12,7 @@ from fedllm_bench.federation.algorithms import ALGORITHMS
 
 # Of every kind one: all its checks are fast enough for each change.
 KINDS = ("fedavg", "scaffold", "fedex-lora")
-ALONE = ("finite", "resumes", "options", "neutral")
+ALONE = ("resumes", "options", "neutral")
 
 
 def row(method: str, check: Check) -> object:

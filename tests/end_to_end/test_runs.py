@@ -157,7 +157,7 @@ def test_a_complete_run_is_left_alone(bench: Bench) -> None:
 # ------------------------------------------------------------------------------------ kill and resume
 
 
-@pytest.mark.parametrize("round", [1, 5])
+@pytest.mark.parametrize("round", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_run_killed_after_a_round_ends_with_the_same_bytes(bench: Bench, whole: dict[str, Any], round: int) -> None:
     bench.killed_after(round)
     assert_same(bench.run(), whole)

@@ -1,9 +1,8 @@
 """Scores of items over seeds: intervals, paired differences, corrections for many of them, and how firm an order is."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
@@ -185,7 +184,7 @@ def _joint(parts: Sequence[Sequence[Replicas]]) -> Floats:
 
 def _part(samples: Sequence[Replicas], place: int) -> Floats:
     table = _table(samples, sorted(set().union(*map(_items, samples))))
-    by_replica = _drawn_means(table, place)
+    by_replica = _drawn_means(table, np.random.default_rng([0, place]))
     starts = np.cumsum([0, *map(len, samples)])
     return np.array(
         [
@@ -195,8 +194,8 @@ def _part(samples: Sequence[Replicas], place: int) -> Floats:
     )
 
 
-def _drawn_means(table: Floats, place: int) -> Floats:
-    """The mean of each replica over drawn items, alike for all tables in the same place. (resamples, replicas)
+def _drawn_means(table: Floats, generator: np.random.Generator) -> Floats:
+    """The mean of each replica over drawn items. (resamples, replicas)
 
     Items with equal scores everywhere are drawn together, as many as they are: MMLU's 14,042 become a few dozen.
     """
@@ -205,32 +204,15 @@ def _drawn_means(table: Floats, place: int) -> Floats:
     values, mask = np.hsplit(rows, 2)
     plain = _replica_means(table)
     stretch = math.sqrt(counts.sum() / max(1, counts.sum() - 1))
+    at_once = max(1, CHUNK // len(rows))
     found: list[Floats] = []
-    for drawn in _drawn_counts(tuple(counts.tolist()), place):
+    for start in range(0, RESAMPLES, at_once):
+        drawn = generator.multinomial(counts.sum(), counts / counts.sum(), size=min(at_once, RESAMPLES - start))
         total, weight = drawn @ values, drawn @ mask
         # A replica none of whose items was drawn says what it says of all.
         means = np.where(weight > 0, total / np.maximum(weight, 1), plain)
         found.append(plain + stretch * (means - plain))
     return np.concatenate(found)
-
-
-def _drawn_counts(counts: tuple[int, ...], place: int) -> Iterable[Floats]:
-    """How often each kind of item is drawn; as many as there are of each. (resamples, kinds), in parts"""
-    return _kept_counts(counts, place) if len(counts) * RESAMPLES <= CHUNK else _counts(counts, place)
-
-
-@lru_cache(maxsize=16)
-def _kept_counts(counts: tuple[int, ...], place: int) -> list[Floats]:
-    # The same items are drawn for every pair of methods, and for every score of theirs.
-    return list(_counts(counts, place))
-
-
-def _counts(counts: tuple[int, ...], place: int) -> Iterator[Floats]:
-    generator, total = np.random.default_rng([0, place]), sum(counts)
-    at_once = max(1, CHUNK // len(counts))
-    for start in range(0, RESAMPLES, at_once):
-        drawn = generator.multinomial(total, np.array(counts) / total, size=min(at_once, RESAMPLES - start))
-        yield drawn.astype(np.float64)
 
 
 def _replica_weights(sample: Replicas) -> Floats:
