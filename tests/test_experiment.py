@@ -90,7 +90,9 @@ def test_whole_numbers_and_their_floats_give_the_same_run_id(write: Any) -> None
     assert len(ids) == 1
 
 
-@pytest.mark.parametrize("change", ["name=other", "checkpoint.keep=5", "checkpoint.every=3"])
+@pytest.mark.parametrize(
+    "change", ["name=other", "checkpoint.keep=5", "checkpoint.every=3", "executor.deterministic=true"]
+)
 def test_what_changes_no_result_leaves_the_run_id_alone(write: Any, change: str) -> None:
     file = write(MINIMAL)
     assert load(file, [change])[0].run_id == load(file)[0].run_id
@@ -104,6 +106,7 @@ def test_what_changes_no_result_leaves_the_run_id_alone(write: Any, change: str)
         "federation.rounds=3",
         "data.fed-chitchat.context_turns=2",
         "executor.width=2",
+        "executor.deterministic=false",
         "evaluate.samples=3",
         "model.lora.rank=4",
     ],

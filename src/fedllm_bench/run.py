@@ -17,6 +17,7 @@ from fedllm_bench.experiment import Experiment
 from fedllm_bench.federation.checkpoint import Checkpoints, DiskStates
 from fedllm_bench.federation.messages import ClientReport, RoundRecord, RunState
 from fedllm_bench.federation.rounds import first_state, run_round
+from fedllm_bench.model.compute import telling_of_order
 from fedllm_bench.model.peft_format import save_adapter
 from fedllm_bench.progress import SILENT, Progress, Task
 from fedllm_bench.scores import base_scores, finite, round_scores
@@ -39,7 +40,7 @@ def execute(experiment: Experiment, runs: Path, progress: Progress = SILENT) -> 
     check(experiment)
     require_data(experiment)
     folder = RunFolder(runs / experiment.name / experiment.run_id)
-    with telling_of_full_disk(folder.path), folder.locked():
+    with telling_of_full_disk(folder.path), telling_of_order(), folder.locked():
         folder.claim({**experiment.model_dump(mode="json"), "run_id": experiment.run_id})
         if not folder.complete:
             try:

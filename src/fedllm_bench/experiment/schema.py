@@ -246,6 +246,7 @@ class Executor(Table):
         packing: rows end to end without padding, or padded to the longest.
         gradient_checkpointing: recompute activations to save memory.
         device: where the model lives.
+        deterministic: on a GPU, take only operations that give the same bits each time; a CPU has no others.
     """
 
     name: str = "inprocess"
@@ -255,6 +256,7 @@ class Executor(Table):
     packing: Literal["auto", "packed", "padded"] = "auto"
     gradient_checkpointing: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    deterministic: bool = True
 
 
 class Evaluate(Table):
@@ -317,6 +319,8 @@ class Experiment(Table):
         content["data"] = {
             key: value for key, value in content["data"].items() if key not in ADDED or value is not None
         }
+        if content["executor"]["deterministic"]:  # as all runs were before there was a choice
+            del content["executor"]["deterministic"]
         if used := sorted(plugin.sha256 for plugin in self.plugins if self._may_use(plugin)):
             content["plugins"] = used
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

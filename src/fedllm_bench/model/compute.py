@@ -1,16 +1,17 @@
 """Where and how wide to compute: looked up from the device and the processor, never timed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
 
-from fedllm_bench.errors import RunError
+from fedllm_bench.errors import ModelError, RunError
 from fedllm_bench.model.base import has_bf16_arithmetic
 
-__all__ = ["Compute", "resolve_compute"]
+__all__ = ["Compute", "resolve_compute", "telling_of_order"]
 
 # Packed tokens of one pass. On two cores a product of 256 rows fills the processor already, and 1,024 was best of
 # 512 to 4,096; a GPU wants more rows to be busy. docs/log.md has the measurements.
@@ -32,6 +33,8 @@ class Wanted(Protocol):
     def packing(self) -> str: ...
     @property
     def device(self) -> str: ...
+    @property
+    def deterministic(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def resolve_compute(wanted: Wanted, dtype: str, cohort: int, recorded: Mapping[s
         compute = _look_up(wanted, dtype, cohort)
     torch.set_num_threads(compute.threads)
     if compute.device == "cuda":
-        _repeat_exactly()
+        _repeat_exactly(wanted.deterministic)
     return compute
 
 
@@ -85,10 +88,28 @@ def _look_up(wanted: Wanted, dtype: str, cohort: int) -> Compute:
     return Compute(device, dtype, min(width, cohort), budget, threads, wanted.packing)
 
 
-def _repeat_exactly() -> None:
+@contextmanager
+def telling_of_order() -> Iterator[None]:
+    """Say which setting lets an operation run that a GPU cannot do in one order.
+
+    Raises:
+        ModelError: the model needs such an operation.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise ModelError(
+            f"the model needs an operation that a GPU does in any order: {str(error).partition(',')[0]}",
+            "set executor.deterministic = false: the same seed then gives nearly the same numbers, not the same bytes",
+        ) from error
+
+
+def _repeat_exactly(wanted: bool) -> None:
     """Let a GPU add in one order always: a run that is repeated or resumed gives the same bytes there, too."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(wanted)
     # A help for debugging, and a pass over every new tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
