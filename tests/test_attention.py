@@ -107,7 +107,7 @@ def test_rows_taken_together_get_the_logits_they_get_alone(made: Made, family: s
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
-def test_rows_padded_in_the_attention_alone_give_what_rows_of_one_length_at_a_time_give(
+def test_rows_padded_in_the_attention_alone_are_as_those_of_one_length_at_a_time(
     made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, family: str
 ) -> None:
     """A GPU's way, on the CPU: logits, and what training makes of them."""

@@ -23,7 +23,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Rows:
-    """Rows packed end to end, and how they lie padded to the longest.
+    """Rows packed end to end, and how they lie padded.
 
     Args:
         lengths: tokens of each row.
@@ -42,16 +42,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class Padding:
-    """Places of packed tokens in rows padded on the right.
+    """Places of packed tokens in batches of rows, each padded on the right to the longest of its batch.
 
     Args:
-        shape: rows, longest.
-        tokens: which token is at each padded place, any one where there is none, (rows * longest,).
+        shapes: rows and longest of each batch.
+        tokens: which token is at each place of all batches, any one where there is none, (places,).
         places: where each token is, (tokens,).
-        empty: places without a token, (rows * longest, 1, 1).
+        empty: places without a token, (places, 1, 1).
     """
 
-    shape: tuple[int, int]
+    shapes: tuple[tuple[int, int], ...]
     tokens: Tensor
     places: Tensor
     empty: Tensor
@@ -134,15 +134,16 @@ def by_length(attend: Attend, query: Tensor, key: Tensor, value: Tensor, rows: R
 
 
 def padded(attend: Attend, query: Tensor, key: Tensor, value: Tensor, rows: Rows) -> Tensor:
-    """All rows are one batch, padded on the right, where no token looks: one call, however many lengths there are."""
+    """Rows of one magnitude are a batch, padded on the right, where no token looks: few calls, however many lengths."""
     padding = rows.padding(query.device)
 
-    def spread(x: Tensor) -> Tensor:
+    def spread(x: Tensor) -> list[Tensor]:
         flat = _Moved.apply(x[0].transpose(0, 1), padding.tokens, padding.places, None)  # type: ignore[no-untyped-call]
-        by_row: Tensor = flat.unflatten(0, padding.shape).transpose(1, 2)
-        return by_row
+        batches = flat.split([count * longest for count, longest in padding.shapes])
+        return [one.unflatten(0, shape).transpose(1, 2) for one, shape in zip(batches, padding.shapes, strict=True)]
 
-    output = attend(spread(query), spread(key), spread(value)).flatten(0, 1)
+    parts = zip(spread(query), spread(key), spread(value), strict=True)
+    output = torch.cat([attend(*part).flatten(0, 1) for part in parts])
     packed: Tensor = _Moved.apply(output, padding.places, padding.tokens, padding.empty)  # type: ignore[no-untyped-call]
     return packed.unsqueeze(0)
 
@@ -166,16 +167,24 @@ class _Moved(torch.autograd.Function):
 
 
 def _padding(lengths: NDArray[np.int64], device: torch.device) -> Padding:
-    longest = int(lengths.max())
-    inside = np.arange(longest) < lengths[:, None]  # (rows, longest)
-    first = lengths.cumsum() - lengths
-    tokens = first[:, None] + np.where(inside, np.arange(longest), 0)
+    starts = lengths.cumsum() - lengths
+    magnitudes = np.frexp(lengths)[1]  # powers of two: a batch has at most twice as many places as tokens
+    shapes, tokens, filled = [], [], []
+    for magnitude in np.unique(magnitudes):
+        chosen = magnitudes == magnitude
+        count, longest = int(chosen.sum()), int(lengths[chosen].max())
+        inside = np.arange(longest) < lengths[chosen, None]  # (rows, longest)
+        shapes.append((count, longest))
+        tokens.append((starts[chosen, None] + np.where(inside, np.arange(longest), 0)).ravel())
+        filled.append(inside.ravel())
+    every, full = np.concatenate(tokens), np.concatenate(filled)
+    places = np.empty(int(lengths.sum()), dtype=np.int64)
+    places[every[full]] = np.flatnonzero(full)
 
     def put(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(device)
 
-    empty = put(~inside.ravel())[:, None, None]
-    return Padding((len(lengths), longest), put(tokens.ravel()), put(np.flatnonzero(inside)), empty)
+    return Padding(tuple(shapes), put(every), put(places), put(~full)[:, None, None])
 
 
 def _parted(x: Tensor, runs: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
