@@ -117,7 +117,7 @@ def test_a_public_schedule_is_not_amplified() -> None:
     assert public > epsilon(Participation("fixed", 5, 100), 4.0, 20, 1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(participation=participations, noise=st.floats(0.5, 20), rounds=st.integers(1, 100), more=st.integers(1, 100))
 def test_more_rounds_cost_more(participation: Participation, noise: float, rounds: int, more: int) -> None:
     few, many = (epsilon(participation, noise, count, 1e-5, "rdp") for count in (rounds, rounds + more))

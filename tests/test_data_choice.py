@@ -168,6 +168,7 @@ def test_keys_that_are_not_set_leave_the_id_of_a_run_as_it_was() -> None:
     (run,) = resolve(document, "test")
     content = run.model_dump(mode="json", exclude={"name", "preset", "checkpoint", "plugins"})
     assert content["data"].pop("languages") is content["data"].pop("partition") is None
+    assert content["executor"].pop("deterministic") is True
     assert run.run_id == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     others = [
         resolve(document, "test", [change])[0].run_id for change in ("data.languages=['fr']", "data.partition.name=iid")

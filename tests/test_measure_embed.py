@@ -42,6 +42,7 @@ def near(embedder: str, pairs: list[list[Example]]) -> None:
     assert [int(other) for other in alike.argmax(1)] == [position ^ 1 for position in range(len(examples))]
 
 
+@pytest.mark.slow
 def test_the_multilingual_model_puts_like_by_like_across_languages() -> None:
     spanish = chat("Háblame del mar.", "El océano es profundo y salado y está lleno de peces y ballenas.")
     german = chat("Wann sind Steuern fällig?", "Das Formular muss bis April beim Finanzamt sein.")

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ from small_parts import (
     trainer,
 )
 
-pytest.importorskip("bitsandbytes")
+# Not `importorskip`: what it imports, every worker would load.
+pytestmark = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 
 LENGTHS = (20, 31, 9)
 STEPS = (2, 4, 3)

@@ -197,6 +197,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(bench: Bench, w
     assert_same(bench.run(), whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(bench: Bench, whole: dict[str, Any]) -> None:
     folder = bench.killed_after(3)
     newest = sorted(folder.checkpoints.glob("round-*.safetensors"))[-1]
