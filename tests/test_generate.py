@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedllm_bench import records
 from fedllm_bench.evaluate.answering import answer
@@ -15,7 +17,7 @@ from fedllm_bench.evaluate.questions import Question
 from fedllm_bench.examples import Turn
 from fedllm_bench.model.base import LanguageModel, load_model
 from fedllm_bench.model.cached import supports_cached
-from fedllm_bench.model.generate import Generated, Prompt, batches, generate, stop_ids
+from fedllm_bench.model.generate import ALIKE, FULL, Generated, Prompt, alike, batches, generate, stop_ids
 from fedllm_bench.model.lora import LoraSpec
 from fedllm_bench.model.prepacked import prepacked
 from fedllm_bench.model.sampling import Sampling
@@ -35,6 +37,11 @@ def codec(model: LanguageModel) -> Codec:
     return Codec(model.tokenizer, "native", 512)
 
 
+@pytest.fixture(params=[1, 512], ids=["first tokens in passes", "first tokens together"])
+def full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedllm_bench.model.generate.FULL", request.param)
+
+
 def prompts(codec: Codec, sampling: Sampling, count: int = 9) -> list[Prompt]:
     """Prompts of different lengths."""
     texts = ["word " * (3 * at % 11 + 1) for at in range(count)]
@@ -45,6 +52,16 @@ def alone(model: LanguageModel, asked: Sequence[Prompt], stops: frozenset[int]) 
     return [generate(model, [prompt], stops, 1)[0] for prompt in asked]
 
 
+@given(lengths=st.lists(st.integers(1, 2000), min_size=1, max_size=40))
+def test_each_prompt_is_passed_once_and_few_places_are_padded(lengths: list[int]) -> None:
+    groups = alike(lengths)
+    assert sorted(row for rows in groups for row in rows) == list(range(len(lengths)))
+    for rows in groups:
+        own = [lengths[row] for row in rows]
+        assert len(own) * max(own) <= sum(own) / ALIKE + FULL + max(own)
+
+
+@pytest.mark.usefixtures("full")
 @pytest.mark.parametrize("sampling", [GREEDY, WARM, Sampling(0.9, 24, top_p=0.5)], ids=["greedy", "warm", "top-p"])
 def test_a_batch_gives_what_each_prompt_gives_alone(model: LanguageModel, codec: Codec, sampling: Sampling) -> None:
     asked, stops = prompts(codec, sampling), stop_ids(model, codec)
@@ -65,6 +82,7 @@ def test_greedy_tokens_are_those_of_hugging_face(model: LanguageModel, codec: Co
         assert list(mine.ids) == new
 
 
+@pytest.mark.usefixtures("full")
 def test_rows_that_end_early_leave_the_others_as_they_are(model: LanguageModel, codec: Codec) -> None:
     asked = prompts(codec, WARM, 12)
     whole = generate(model, asked, frozenset(), 1)
@@ -75,6 +93,7 @@ def test_rows_that_end_early_leave_the_others_as_they_are(model: LanguageModel, 
         assert cut.ids == made.ids[:end] and cut.stopped == (end < len(made.ids))
 
 
+@pytest.mark.usefixtures("full")
 def test_adapters_of_several_models_answer_in_one_batch_as_each_alone(model: LanguageModel, codec: Codec) -> None:
     shapes = model.lora.shapes
     draw = torch.Generator().manual_seed(0)
@@ -83,7 +102,8 @@ def test_adapters_of_several_models_answer_in_one_batch_as_each_alone(model: Lan
         value[0] = 0  # the base alone
     ids = prompts(codec, GREEDY, 1)[0].ids
     asked = [Prompt(ids, GREEDY, ("same",), adapter) for adapter in (0, 1, 2, 1)]
-    together = generate(model, asked, frozenset(), 1, stack)
+    longer = Prompt(prompts(codec, GREEDY, 4)[3].ids, GREEDY, ("other",), 2)
+    *together, _ = generate(model, [*asked, longer], frozenset(), 1, stack)
     for adapter, made in zip((0, 1, 2, 1), together, strict=True):
         own = {name: value[adapter : adapter + 1] for name, value in stack.items()}
         assert made == generate(model, [Prompt(ids, GREEDY, ("same",))], frozenset(), 1, own)[0]

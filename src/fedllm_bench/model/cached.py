@@ -52,6 +52,18 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
         self.values[:, :, start : self.used] = value_states
         return self.keys[:, :, : self.used], self.values[:, :, : self.used]
 
+    def take(self, rows: Tensor, of: int, end: int, part: "_Layer") -> None:
+        """Let some of the rows be those of a part, whose last token is the one before `end`."""
+        assert part.keys is not None and part.values is not None
+        if self.keys is None or self.values is None:
+            # Zeros: places without a token count nothing, and nothing times what memory happens to hold may be NaN.
+            self.keys = part.keys.new_zeros(of, part.keys.shape[1], self.capacity, part.keys.shape[-1])
+            self.values = part.values.new_zeros(of, part.values.shape[1], self.capacity, part.values.shape[-1])
+            self.dtype, self.device, self.is_initialized = part.dtype, part.device, True
+        self.keys[rows, :, end - part.used : end] = part.keys[:, :, : part.used]
+        self.values[rows, :, end - part.used : end] = part.values[:, :, : part.used]
+        self.used = end
+
     def get_seq_length(self) -> int:
         return self.used
 
@@ -79,6 +91,18 @@ class KeyValues(Cache):  # type: ignore[misc]
 
     def __init__(self, layers: int, capacity: int) -> None:
         super().__init__(layers=[_Layer(capacity) for _ in range(layers)])
+
+    def take(self, rows: Tensor, of: int, end: int, part: "KeyValues") -> None:
+        """Let some of the rows be those of a part that was passed by itself.
+
+        Args:
+            rows: which.
+            of: how many rows there are.
+            end: places of every row so far, those without a token included.
+            part: no longer than that.
+        """
+        for layer, own in zip(self.layers, part.layers, strict=True):
+            layer.take(rows, of, end, own)
 
     def keep(self, rows: Tensor) -> None:
         """Forget the other rows of the batch."""

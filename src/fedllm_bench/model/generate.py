@@ -19,12 +19,14 @@ from fedllm_bench.model.sampling import Sampling
 from fedllm_bench.model.tokenise import Codec
 from fedllm_bench.tensors import Tensors
 
-__all__ = ["ROWS", "Generated", "Prompt", "batches", "generate", "most_new", "stop_ids"]
+__all__ = ["ROWS", "Generated", "Prompt", "alike", "batches", "generate", "most_new", "stop_ids"]
 
 Ids = NDArray[np.int32]
 
 ROWS = 32  # most rows of a batch
 PLACES = 65_536  # most tokens of a batch, room for the answers included: what keys and values take grows with it
+ALIKE = 0.8  # prompts at least so long, beside the longest, are passed together: what is padded is computed, too
+FULL = 512  # places of a pass that fill a processor; with fewer, shorter prompts may come along
 SPARSE = 0.8  # a batch in which a smaller share of the rows goes on is made smaller
 
 
@@ -150,11 +152,11 @@ class _Batch:
         self._adapters = None if adapters is None else {name: x.to(model.device) for name, x in adapters.items()}
         self._prompts = prompts
         self._members = list(range(len(prompts)))
-        layers = model.model.config.get_text_config().num_hidden_layers
-        self._cache = KeyValues(layers, capacity) if buffered else DynamicCache()
+        self._layers = model.model.config.get_text_config().num_hidden_layers
+        self._cache = KeyValues(self._layers, capacity) if buffered else DynamicCache()
         self._longest = max(len(prompt.ids) for prompt in prompts)
         self._empty = torch.tensor([self._longest - len(prompt.ids) for prompt in prompts], device=model.device)
-        self._passed = 0
+        self._passed = self._longest
 
     @property
     def rows(self) -> int:
@@ -168,15 +170,34 @@ class _Batch:
 
     def first(self) -> Tensor:
         """Logits of each row's first new token: (rows, vocabulary)."""
-        ids = np.full((self.rows, self._longest), self._model.pad_id, dtype=np.int64)
-        for row, prompt in enumerate(self._prompts):
-            ids[row, self._longest - len(prompt.ids) :] = prompt.ids
-        return self._pass(torch.from_numpy(ids).to(self._model.device))
+        lengths = [len(prompt.ids) for prompt in self._prompts]
+        if not isinstance(self._cache, KeyValues):
+            return self._pass(self._padded(range(self.rows)), self._cache, self._empty, self._members, 0)
+        groups = alike(lengths)
+        found = []
+        for rows in groups:
+            longest = max(lengths[row] for row in rows)
+            part, chosen = KeyValues(self._layers, longest), torch.tensor(rows, device=self._model.device)
+            empty = self._empty[chosen] - (self._longest - longest)
+            found.append(self._pass(self._padded(rows), part, empty, rows, 0))
+            self._cache.take(chosen, self.rows, self._longest, part)
+        order = np.argsort(np.concatenate(groups))
+        return torch.cat(found)[torch.from_numpy(order).to(self._model.device)]
+
+    def _padded(self, rows: Sequence[int]) -> Tensor:
+        """Tokens of some prompts, padded on the left: (rows, longest)."""
+        longest = max(len(self._prompts[row].ids) for row in rows)
+        ids = np.full((len(rows), longest), self._model.pad_id, dtype=np.int64)
+        for place, row in enumerate(rows):
+            own = self._prompts[row].ids
+            ids[place, longest - len(own) :] = own
+        return torch.from_numpy(ids).to(self._model.device)
 
     def next(self, tokens: dict[int, int], active: Sequence[int]) -> Tensor:
         """Logits after one more token of each active prompt: (active, vocabulary)."""
         ids = torch.tensor([[tokens.get(member, self._model.pad_id)] for member in self._members])
-        logits = self._pass(ids.to(self._model.device))
+        logits = self._pass(ids.to(self._model.device), self._cache, self._empty, self._members, self._passed)
+        self._passed += 1
         if len(active) == self.rows:
             return logits
         place = self.place
@@ -192,30 +213,48 @@ class _Batch:
         self._empty = self._empty[chosen]
         self._members = list(members)
 
-    def _pass(self, ids: Tensor) -> Tensor:
+    def _pass(
+        self, ids: Tensor, cache: KeyValues | DynamicCache, empty: Tensor, members: Sequence[int], passed: int
+    ) -> Tensor:
+        """Logits after the newest tokens (rows, new) of some prompts, `passed` places of which are in the cache."""
         new = ids.shape[1]
-        places = torch.arange(self._passed, self._passed + new, device=ids.device)
-        self._passed += new
-        filled = torch.arange(self._passed, device=ids.device) >= self._empty[:, None]
-        buffered = isinstance(self._cache, KeyValues)
-        with padded_by(self._empty if bool(self._empty.any()) else None), self._adapted(new):
+        places = torch.arange(passed, passed + new, device=ids.device)
+        filled = torch.arange(passed + new, device=ids.device) >= empty[:, None]
+        with padded_by(empty if bool(empty.any()) else None), self._adapted(members, new):
             output = self._model.model(
                 input_ids=ids,
-                attention_mask=None if buffered else filled.long(),
-                position_ids=(places - self._empty[:, None]).clamp(min=0),
-                past_key_values=self._cache,
+                attention_mask=None if isinstance(cache, KeyValues) else filled.long(),
+                position_ids=(places - empty[:, None]).clamp(min=0),
+                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def _adapted(self, new: int) -> AbstractContextManager[None]:
+    def _adapted(self, members: Sequence[int], new: int) -> AbstractContextManager[None]:
         if self._adapters is None:
             return nullcontext()
-        owners = [self._prompts[member].adapter for member in self._members]
+        owners = [self._prompts[member].adapter for member in members]
         route = route_of(owners, new, self._model.device)
         return self._model.lora.bound(self._adapters, route, training=False)
+
+
+def alike(lengths: Sequence[int]) -> list[list[int]]:
+    """Prompts of a batch whose tokens are passed together, the longest first, so that little of a pass is padding.
+
+    Args:
+        lengths: tokens of each prompt.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    groups: list[list[int]] = []
+    for row in order:
+        longest = lengths[groups[-1][0]] if groups else 0
+        if groups and (lengths[row] >= ALIKE * longest or len(groups[-1]) * longest < FULL):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
 
 
 @contextmanager
