@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from unittest.mock import patch
+
+import pytest
 
 from fedllm_bench import patience
 
@@ -85,7 +86,8 @@ class Served(ThreadingHTTPServer):
 @contextmanager
 def served(*behaviours: Behaviour) -> Iterator[Served]:
     """A server while the block runs; who has to ask it again waits for a moment only."""
-    with patch.object(patience, "FIRST_PAUSE", 0.02), Served(behaviours) as server:
+    with pytest.MonkeyPatch.context() as patch, Served(behaviours) as server:
+        patch.setattr(patience, "FIRST_PAUSE", 0.02)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:

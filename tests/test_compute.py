@@ -11,9 +11,10 @@ from fedllm_bench.model.compute import telling_of_order
 
 @pytest.fixture
 def in_one_order() -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     yield
-    torch.use_deterministic_algorithms(False)
+    torch.use_deterministic_algorithms(before)
 
 
 @pytest.mark.usefixtures("in_one_order")
